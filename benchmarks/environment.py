@@ -1,0 +1,40 @@
+"""The environment in which the peers run: phasic, scipy, and matplotlib for the plots."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PHASIC = "phasic==0.32.1"
+# What phasic imports, named here because its own requirements pull in far more than that.
+REQUIREMENTS = (
+    "numpy", "scipy", "matplotlib", "jax", "json5", "requests", "graphviz", "seaborn", "pyyaml", "psutil", "rich", "tqdm",
+    "multiprocess", "ipython", "ipywidgets",
+)  # fmt: skip
+OPTIONAL = ("stormpy",)
+
+
+def python_of(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def prepare(folder: Path) -> Path:
+    """Make the environment in `folder`, unless it is there already and complete; return its interpreter."""
+    wanted = hashlib.sha256(json.dumps([PHASIC, REQUIREMENTS, OPTIONAL, sys.version]).encode()).hexdigest()
+    python, stamp = python_of(folder), folder / "complete"
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return python
+    print(f"making the peers' environment in {folder} (once; a few minutes)", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *REQUIREMENTS], check=True)
+    subprocess.run([*pip, "--no-deps", PHASIC], check=True)
+    for name in OPTIONAL:
+        if subprocess.run([*pip, name], check=False).returncode:
+            print(f"{name} does not install here; its rows will say so", flush=True)
+    stamp.write_text(wanted)
+    return python

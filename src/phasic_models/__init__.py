@@ -1,0 +1,55 @@
+"""Pre-computed libraries of parameterised phase-type models, and a fast, exact toolkit to evaluate them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .catalogue import list_models, load_model
+    from .dag import SymbolicDAG
+    from .expr import params
+    from .graph import Graph
+    from .model import Model
+    from .symbolic_cache import SymbolicCache
+
+    __version__: str
+
+# Where each public name lives. Rooms are entered when a name is first asked for, which keeps the import fast.
+_ROOMS = {
+    "Graph": "graph",
+    "Model": "model",
+    "SymbolicCache": "symbolic_cache",
+    "SymbolicDAG": "dag",
+    "list_models": "catalogue",
+    "load_model": "catalogue",
+    "params": "expr",
+}
+
+__all__ = [
+    "Graph",
+    "Model",
+    "SymbolicCache",
+    "SymbolicDAG",
+    "__version__",
+    "list_models",
+    "load_model",
+    "params",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("phasic-models")
+    elif name in _ROOMS:
+        value = getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,136 @@
+"""Checks of what a caller hands to a model: parameter vectors, times, rewards, tolerances."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import ParameterError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .graph import Graph
+
+MAX_MOMENT = 64
+MAX_JOINT = 8
+
+
+def as_float_array(value: Any, what: str) -> npt.NDArray[np.float64]:
+    """Return `value` as a C-contiguous float64 array.
+
+    Raises
+    ------
+    ParameterError
+        If it is not numeric.
+    """
+    try:
+        return np.ascontiguousarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{what} must be numbers: {error}") from None
+
+
+def check_theta(theta: Any, graph: Graph) -> tuple[npt.NDArray[np.float64], bool]:
+    """Return theta with shape (batch, p), and whether it was a batch.
+
+    Raises
+    ------
+    ParameterError
+        If it has another number of parameters, or an entry is NaN or infinite; the message names the entry.
+    """
+    p = graph.param_length()
+    given = () if theta is None else theta
+    array = as_float_array(given, "theta")
+    if np.ndim(given) == 0 and p == 1:
+        array = array.reshape(1)
+    if array.ndim == 0 or array.ndim > 2 or array.shape[-1] != p:
+        names = ", ".join(graph.param_names)
+        hint = "; a batch of values of one parameter has shape (batch, 1)" if p == 1 and array.ndim == 1 else ""
+        shape = np.shape(given)
+        raise ParameterError(
+            f"theta must have shape ({p},) or (batch, {p}) for the parameters ({names}), not {shape}{hint}"
+        )
+    batch = np.atleast_2d(array)
+    finite = np.isfinite(batch)
+    if not finite.all():
+        row, column = (int(i) for i in np.argwhere(~finite)[0])
+        at = f"theta[{row}, {column}]" if array.ndim == 2 else f"theta[{column}]"
+        raise ParameterError(f"{at} ({graph.param_names[column]}) is {batch[row, column]}; it must be finite")
+    return np.ascontiguousarray(batch), array.ndim == 2
+
+
+def check_times(times: Any) -> npt.NDArray[np.float64]:
+    """Return times as an array of any shape; the core checks the values.
+
+    Raises
+    ------
+    ParameterError
+        If they are not numeric.
+    """
+    array = as_float_array(times, "times")
+    return array.reshape(np.shape(times))
+
+
+def check_rewards(rewards: Any, graph: Graph) -> npt.NDArray[np.float64] | None:
+    """Return rewards with shape (V,) or (m, V), or None for ones.
+
+    Raises
+    ------
+    ParameterError
+        If the length is not the number of vertices, or a reward is negative, NaN or infinite.
+    """
+    if rewards is None:
+        return None
+    array = as_float_array(rewards, "rewards")
+    n = graph.vertices_length()
+    if array.ndim not in (1, 2) or array.shape[-1] != n:
+        raise ParameterError(
+            f"rewards must have shape ({n},) or (m, {n}), one per vertex in the order of .states, not {array.shape}"
+        )
+    bad = ~(np.isfinite(array) & (array >= 0))
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ParameterError(
+            f"rewards[{', '.join(map(str, at))}] is {array[at]}; rewards must be 0 or more, and finite"
+        )
+    return array
+
+
+def check_reward_vector(rewards: Any, graph: Graph, name: str = "rewards") -> npt.NDArray[np.float64] | None:
+    """Return one reward vector of shape (V,), or None; as `check_rewards`, but refuses several at once."""
+    array = check_rewards(rewards, graph)
+    if array is not None and array.ndim != 1:
+        raise ParameterError(f"{name} must be one vector of shape ({graph.vertices_length()},), not {array.shape}")
+    return array
+
+
+def check_count(value: Any, name: str, low: int, high: int) -> int:
+    """Return an integer in [low, high].
+
+    Raises
+    ------
+    ParameterError
+        If it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+        raise ParameterError(f"{name} must be an integer from {low} to {high}, not {value!r}")
+    return int(value)
+
+
+def check_tolerance(tol: Any) -> float:
+    """Return a tolerance in [1e-15, 0.1].
+
+    Raises
+    ------
+    ParameterError
+        If it is outside of that range.
+    """
+    try:
+        value = float(tol)
+    except (TypeError, ValueError):
+        raise ParameterError(f"tol must be a number, not {tol!r}") from None
+    if not 1e-15 <= value <= 0.1:
+        raise ParameterError(f"tol must lie between 1e-15 and 0.1, not {value}")
+    return value

@@ -1,0 +1,391 @@
+"""Find models by name: ``category/model`` in the libraries of every cache layer.
+
+A library is a folder ``symbolic/<category>/`` with a ``manifest.json``. A model that is asked for by its full name is
+opened by its path, without reading the manifest; the manifests serve bare names, hashes and listings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import prefix
+from .entries import CacheWarning, Stamp, is_hash, stamp
+from .errors import FormatError, ModelNotFoundError
+
+if TYPE_CHECKING:
+    from .dag import SymbolicDAG
+    from .formats import Manifest, ManifestModel
+    from .model import Model
+    from .prefix import Layer
+
+MANIFEST = "manifest.json"
+#: The engine's own file first: it needs no parse.
+READABLE = (".safetensors", ".json")
+# Nothing here can leave the library's folder: no separators, no leading dot.
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
+# A folder that changes all the time (a writer at work among 100,000 entries) is listed again only once this many times
+# the duration of one listing has passed.
+_LISTING_PATIENCE = 50.0
+
+
+class Library(NamedTuple):
+    """One library in one layer."""
+
+    category: str
+    folder: Path
+    layer: Layer
+    manifest: Manifest
+
+
+class Located(NamedTuple):
+    """One model in one library."""
+
+    library: Library
+    model: ManifestModel
+
+    @property
+    def name(self) -> str:
+        """The name that :func:`load_model` takes."""
+        return f"{self.library.category}/{self.model.name}"
+
+    def path(self, suffix: str) -> Path:
+        """Path of one of the model's files; exported libraries name them by hash."""
+        by_name = self.library.folder / (self.model.name + suffix)
+        if not _PART.match(self.model.name) or not by_name.is_file():
+            by_hash = self.library.folder / (self.model.hash + suffix)
+            if is_hash(self.model.hash) and by_hash.is_file():
+                return by_hash
+        return by_name
+
+
+@dataclass
+class _Known:
+    """What was last seen in one ``symbolic`` folder."""
+
+    stamp: Stamp | None = None
+    listed_at: float = float("-inf")
+    duration: float = 0.0
+    categories: list[str] = field(default_factory=list)
+    manifests: dict[str, tuple[Stamp, Manifest | None]] = field(default_factory=dict)
+
+
+_known: dict[Path, _Known] = {}
+
+
+def forget() -> None:
+    """Drop what is remembered of the layers' listings; called after a library was placed or removed."""
+    _known.clear()
+
+
+def categories(layer: Layer) -> list[str]:
+    """List the folders of one layer that may be libraries, by name."""
+    folder = layer.symbolic
+    known = _known.setdefault(folder, _Known())
+    now = time.monotonic()
+    if now - known.listed_at < _LISTING_PATIENCE * known.duration:
+        return known.categories
+    seen = stamp(folder)
+    # A folder changed within the clock's granularity may change again under the same stamp.
+    if seen is not None and seen == known.stamp and time.time_ns() - seen.modified > 2_000_000_000:
+        return known.categories
+    found = []
+    try:
+        with os.scandir(folder) as items:
+            for item in items:
+                if _PART.match(item.name) and not is_hash(item.name.split(".", 1)[0]) and item.is_dir():
+                    found.append(item.name)
+    except OSError:
+        found = []
+    known.categories, known.stamp, known.listed_at = sorted(found), seen, now
+    known.duration = time.monotonic() - now
+    return known.categories
+
+
+def _manifest(folder: Path, category: str) -> Manifest | None:
+    known = _known.setdefault(folder, _Known())
+    path = folder / category / MANIFEST
+    seen = stamp(path)
+    if seen is None:
+        known.manifests.pop(category, None)
+        return None
+    remembered = known.manifests.get(category)
+    if remembered is not None and remembered[0] == seen:
+        return remembered[1]
+    from .formats import read_manifest
+
+    try:
+        manifest = read_manifest(path)
+    except (FormatError, OSError) as error:
+        warnings.warn(
+            f"skipped the library in {path.parent}: {error}. `ptd-cache verify` checks what is installed; reinstall it",
+            CacheWarning,
+            stacklevel=2,
+        )
+        manifest = None
+    known.manifests[category] = (seen, manifest)
+    return manifest
+
+
+def libraries(
+    *, cache_dir: str | os.PathLike[str] | None = None, layers: list[Layer] | None = None
+) -> Iterator[Library]:
+    """Yield every library of every layer, in look-up order; a category may come once per layer.
+
+    Parameters
+    ----------
+    cache_dir
+        A cache root to search first.
+    layers
+        The layers, where the caller has them already.
+    """
+    for layer in prefix.layers(cache_dir) if layers is None else layers:
+        for category in categories(layer):
+            manifest = _manifest(layer.symbolic, category)
+            if manifest is not None:
+                yield Library(category, layer.symbolic / category, layer, manifest)
+
+
+def models(*, cache_dir: str | os.PathLike[str] | None = None, layers: list[Layer] | None = None) -> Iterator[Located]:
+    """Yield every model that :func:`load_model` would load, each name once, at its first place in look-up order."""
+    seen = set()
+    for library in libraries(cache_dir=cache_dir, layers=layers):
+        for model in library.manifest.models:
+            located = Located(library, model)
+            if located.name not in seen:
+                seen.add(located.name)
+                yield located
+
+
+def list_models(category: str | None = None, *, cache_dir: str | os.PathLike[str] | None = None) -> list[str]:
+    """List the names of all models in the installed libraries.
+
+    Parameters
+    ----------
+    category
+        Only this library's models.
+    cache_dir
+        A cache root to search before the usual layers.
+
+    Returns
+    -------
+    list of str
+        Names that :func:`load_model` takes, sorted, with numbers in numerical order.
+    """
+    names = (located.name for located in models(cache_dir=cache_dir))
+    return sorted((name for name in names if category in (None, name.split("/")[0])), key=_natural)
+
+
+def _natural(text: str) -> list[tuple[bool, int, str]]:
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", text)]
+
+
+def find_by_hash(key: str, layers: list[Layer]) -> Iterator[Located]:
+    """Yield the library models with this graph hash, in look-up order."""
+    for library in libraries(layers=layers):
+        for model in library.manifest.models:
+            if model.hash == key:
+                yield Located(library, model)
+
+
+def load_model(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Model:
+    """Load a model from the first cache layer that holds it.
+
+    Parameters
+    ----------
+    name
+        ``"coalescent/n_samples_10"``; the model's own name alone, where only one library has it; or a graph hash.
+    cache_dir
+        A cache root to search before the usual layers.
+
+    Returns
+    -------
+    Model
+        Ready to be evaluated.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No layer holds it. The message lists near matches, the layers searched and the command that installs the
+        library.
+    CompatibilityError
+        The library was made for other versions of phasic or phasic-models than the installed ones.
+    FormatError
+        Every copy found is corrupt or of an unknown format.
+
+    Examples
+    --------
+    >>> import phasic_models as pm
+    >>> model = pm.load_model("coalescent/n_samples_10")  # doctest: +SKIP
+    >>> float(model.expectation([1.0]))  # doctest: +SKIP
+    1.8
+    """
+    from .model import Model
+
+    layers = prefix.layers(cache_dir)
+    return Model(_load(name, layers))
+
+
+def _load(name: str, layers: list[Layer]) -> SymbolicDAG:
+    parts = name.split("/") if isinstance(name, str) else []
+    if len(parts) not in (1, 2) or not all(_PART.match(part) for part in parts):
+        raise ModelNotFoundError(
+            f"{name!r} is not a model's name; write category/model, as in 'coalescent/n_samples_10'. "
+            "list_models() and `ptd-cache list` show what is installed"
+        )
+    if len(parts) == 1:
+        if is_hash(name):
+            return _load_hash(name, layers)
+        parts = list(_complete(name, layers))
+    failures: list[FormatError] = []
+    for layer in layers:
+        base = layer.symbolic / parts[0] / parts[1]
+        dag = open_checked(base, failures) or _load_alias(layer, *parts, failures)
+        if dag is not None:
+            for failure in failures:
+                warnings.warn(f"passed over a corrupt file: {failure}", CacheWarning, stacklevel=3)
+            return dag
+    if failures:
+        listed = "\n".join(f"  {failure}" for failure in failures)
+        raise FormatError(
+            f"{parts[0]}/{parts[1]}: no copy of it is intact. `ptd-cache verify {parts[0]}` lists what is damaged; "
+            f"reinstall the library with your package manager or `ptd-cache install {parts[0]}`:\n{listed}"
+        )
+    raise _not_found("/".join(parts), layers)
+
+
+def open_checked(base: Path, failures: list[FormatError]) -> SymbolicDAG | None:
+    """Open a model's file after a look at ``<base>.meta``; parameters and result as for :func:`open_unchecked`.
+
+    Raises
+    ------
+    CompatibilityError
+        The metadata says that the model does not fit the installed versions.
+    """
+    dag = open_unchecked(base, failures)
+    if dag is not None:
+        _check_meta(base.parent / (base.name + ".meta"))
+    return dag
+
+
+def open_unchecked(base: Path, failures: list[FormatError]) -> SymbolicDAG | None:
+    """Open ``<base>.safetensors``, else ``<base>.json``.
+
+    Parameters
+    ----------
+    base
+        Path without suffix.
+    failures
+        Collects the errors of files that exist and cannot be used.
+
+    Returns
+    -------
+    SymbolicDAG or None
+        None where there is no usable file.
+    """
+    from . import formats
+
+    for suffix in READABLE:
+        path = base.parent / (base.name + suffix)
+        try:
+            return formats.open_dag(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except FormatError as error:
+            failures.append(error)
+        except OSError as error:
+            failures.append(FormatError(f"{path}: cannot be read: {error.strerror or error}"))
+    return None
+
+
+def _check_meta(path: Path) -> None:
+    from . import compat, formats
+
+    try:
+        meta = formats.read_meta(path)
+    except FileNotFoundError:
+        return
+    except (FormatError, OSError) as error:
+        # The numbers do not depend on the metadata; the warning says that the check of versions was not possible.
+        warnings.warn(f"compatibility not checked: {error}", CacheWarning, stacklevel=5)
+        return
+    compat.check(meta, source=str(path))
+    if meta.status == "retracted":
+        reason = f": {meta.status_reason}" if meta.status_reason else ""
+        warnings.warn(f"the model {meta.model_name} was retracted by its authors{reason}", UserWarning, stacklevel=5)
+
+
+def _load_alias(layer: Layer, category: str, name: str, failures: list[FormatError]) -> SymbolicDAG | None:
+    """Load a model whose files are named by hash, as an exported library names them."""
+    manifest = _manifest(layer.symbolic, category)
+    if manifest is None:
+        return None
+    library = Library(category, layer.symbolic / category, layer, manifest)
+    for model in manifest.models:
+        if name == model.name or (is_hash(model.hash) and name == _meta_name(library.folder / (model.hash + ".meta"))):
+            path = Located(library, model).path(".meta")
+            if path.stem != name:
+                return open_checked(path.with_suffix(""), failures)
+    return None
+
+
+def _meta_name(path: Path) -> str | None:
+    from .formats import read_meta
+
+    try:
+        return read_meta(path).model_name
+    except (FormatError, OSError):
+        return None
+
+
+def _load_hash(key: str, layers: list[Layer]) -> SymbolicDAG:
+    failures: list[FormatError] = []
+    for layer in layers:
+        dag = open_checked(layer.symbolic / key, failures)
+        if dag is not None:
+            return dag
+    for located in find_by_hash(key, layers):
+        dag = open_checked(located.path(".meta").with_suffix(""), failures)
+        if dag is not None:
+            return dag
+    if failures:
+        raise failures[0]
+    raise ModelNotFoundError(f"no cache layer holds the graph hash {key}; searched:\n{prefix.describe(layers)}")
+
+
+def _complete(name: str, layers: list[Layer]) -> tuple[str, str]:
+    """Turn a bare model name into category and name."""
+    found = sorted({located.library.category for located in models(layers=layers) if located.model.name == name})
+    if not found:
+        raise _not_found(name, layers)
+    if len(found) > 1:
+        choices = ", ".join(f"{category}/{name}" for category in found)
+        raise ModelNotFoundError(f"{name!r} is in several libraries; ask for one of {choices}")
+    return found[0], name
+
+
+def _not_found(name: str, layers: list[Layer]) -> ModelNotFoundError:
+    import difflib
+
+    category, _, bare = name.rpartition("/")
+    known = sorted({located.name for located in models(layers=layers)}, key=_natural)
+    lines = [f"no model {name!r} in any cache layer"]
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.6)
+    near += [other for other in known if other.split("/")[1] == bare and other not in near]
+    if near:
+        lines.append("did you mean " + " or ".join(near) + "?")
+    installed = {other.split("/")[0] for other in known}
+    if category in installed:
+        have = [other.split("/")[1] for other in known if other.startswith(category + "/")]
+        lines.append(f"the installed library {category!r} has: {', '.join(have)}")
+    else:
+        wanted = category or "<category>"
+        lines.append(f"install its library with: pixi add phasic-models-{wanted}   or: ptd-cache install {wanted}")
+    lines.append(f"searched:\n{prefix.describe(layers)}")
+    return ModelNotFoundError("\n".join(lines))

@@ -1,0 +1,1 @@
+"""The compiled core; `phasic_models.engine` is its one user."""

@@ -1,0 +1,63 @@
+/* Bounds checks of a borrowed graph: after pm_graph_check no index of it can leave its array. */
+#include "pm_internal.h"
+
+enum { ARRAY_SIZES, ARRAY_EDGE_PTR, ARRAY_EDGE_TARGET, ARRAY_EDGE_SLOT, ARRAY_AFFINE_PTR, ARRAY_AFFINE_PARAM, ARRAY_PROGRAM };
+
+static int fail(pm_where *where, int array, int64_t entry) {
+    pm_at(where, array, entry, 0.0);
+    return PM_E_INDEX;
+}
+
+static int check_ptr(const int64_t *ptr, int64_t n, int64_t end, int array, pm_where *where) {
+    if (ptr[0] != 0) {
+        return fail(where, array, 0);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (ptr[i + 1] < ptr[i] || ptr[i + 1] > end) {
+            return fail(where, array, i + 1);
+        }
+    }
+    return ptr[n] == end ? PM_OK : fail(where, array, n);
+}
+
+int pm_graph_check(const pm_graph *g, const pm_graph_sizes *sizes, pm_where *where) {
+    if (g->n_vertices < 1 || g->n_params < 0 || g->n_affine < 0 || g->n_program < 0 || sizes->n_edges < 0
+        || sizes->n_affine_terms < 0 || g->n_affine > INT32_MAX - g->n_program || g->n_vertices == INT32_MAX) {
+        return fail(where, ARRAY_SIZES, 0);
+    }
+    int status = check_ptr(g->edge_ptr, g->n_vertices, sizes->n_edges, ARRAY_EDGE_PTR, where);
+    if (status != PM_OK) {
+        return status;
+    }
+    status = check_ptr(g->affine_ptr, g->n_affine, sizes->n_affine_terms, ARRAY_AFFINE_PTR, where);
+    if (status != PM_OK) {
+        return status;
+    }
+    const int32_t n_slots = g->n_affine + g->n_program;
+    for (int32_t v = 0; v < g->n_vertices; v++) {
+        int32_t previous = 0; /* no edge leads back to the starting vertex */
+        for (int64_t e = g->edge_ptr[v]; e < g->edge_ptr[v + 1]; e++) {
+            const int32_t target = g->edge_target[e];
+            if (target <= previous || target >= g->n_vertices || target == v) {
+                return fail(where, ARRAY_EDGE_TARGET, e);
+            }
+            previous = target;
+            if (g->edge_slot[e] < 0 || g->edge_slot[e] >= n_slots) {
+                return fail(where, ARRAY_EDGE_SLOT, e);
+            }
+        }
+    }
+    for (int64_t i = 0; i < sizes->n_affine_terms; i++) {
+        if (g->affine_param[i] < 0 || g->affine_param[i] >= g->n_params) {
+            return fail(where, ARRAY_AFFINE_PARAM, i);
+        }
+    }
+    for (int32_t i = 0; i < g->n_program; i++) {
+        const int32_t here = g->n_affine + i;
+        if (g->program_op[i] < PM_OP_ADD || g->program_op[i] > PM_OP_DIV || g->program_a[i] < 0 || g->program_a[i] >= here
+            || g->program_b[i] < 0 || g->program_b[i] >= here) {
+            return fail(where, ARRAY_PROGRAM, i);
+        }
+    }
+    return PM_OK;
+}

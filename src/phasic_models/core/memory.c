@@ -1,0 +1,44 @@
+/* Allocation: sizes are checked for overflow, and a request for nothing gives a pointer that can be freed. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "pm_internal.h"
+
+void *pm_alloc(int64_t count, size_t size) {
+    if (count < 0 || (size != 0 && (uint64_t)count > (uint64_t)(PTRDIFF_MAX / (ptrdiff_t)size))) {
+        return NULL;
+    }
+    size_t bytes = (size_t)count * size;
+    return malloc(bytes == 0 ? 1 : bytes);
+}
+
+void *pm_alloc_zero(int64_t count, size_t size) {
+    if (count < 0 || (size != 0 && (uint64_t)count > (uint64_t)(PTRDIFF_MAX / (ptrdiff_t)size))) {
+        return NULL;
+    }
+    return count == 0 ? calloc(1, 1) : calloc((size_t)count, size);
+}
+
+/* aligned_alloc is missing from Microsoft's C library, so the offset is kept in front of the block. */
+double *pm_alloc_aligned(int64_t count) {
+    if (count < 0 || count > (INT64_MAX / 16) || count > (int64_t)(PTRDIFF_MAX / 16)) {
+        return NULL;
+    }
+    size_t bytes = (size_t)count * sizeof(double) + 64 + sizeof(void *);
+    char *raw = malloc(bytes);
+    if (raw == NULL) {
+        return NULL;
+    }
+    uintptr_t start = ((uintptr_t)raw + sizeof(void *) + 63u) & ~(uintptr_t)63u;
+    char *aligned = raw + (start - (uintptr_t)raw);
+    memcpy(aligned - sizeof(void *), &raw, sizeof(void *));
+    return (double *)(void *)aligned;
+}
+
+void pm_free_aligned(double *p) {
+    if (p != NULL) {
+        void *raw;
+        memcpy(&raw, (char *)p - sizeof(void *), sizeof(void *));
+        free(raw);
+    }
+}

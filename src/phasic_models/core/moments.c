@@ -1,0 +1,190 @@
+/* Raw and joint moments, and expected sojourn times. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "step.h"
+
+/*
+ * Continuous: x_j = j U (r x_{j-1}) with U the inverse of the reduced generator (Bladt and Nielsen 2017, theorem 3.1.16 with rewards).
+ */
+static void continuous_moments(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, int32_t n_lanes, double *out) {
+    const int32_t lanes = ws->lanes;
+    const pm_kernels *kernels = pm_kernels_for(lanes);
+    for (int32_t j = 1; j <= k; j++) {
+        for (int32_t i = 0; i < p->pattern.n_rows; i++) {
+            const double r = pm_row_reward(p, rewards, i) * j;
+            for (int32_t l = 0; l < lanes; l++) {
+                const int64_t at = (int64_t)i * lanes + l;
+                ws->y[at] = j == 1 ? r : r * ws->x[at];
+            }
+        }
+        kernels->solve(p, ws, ws->y, ws->x);
+        for (int32_t l = 0; l < n_lanes; l++) {
+            out[(int64_t)l * k + j - 1] = ws->x[(int64_t)p->n_transient * lanes + l];
+        }
+    }
+}
+
+/*
+ * Discrete: Y = r + Y' with Y' the sum from the next step on, so h_k = sum_j C(k,j) r^(k-j) P h_j; the term j = k goes to the
+ * left-hand side, where I - P is what was eliminated. ahead[j] holds P h_j.
+ */
+static void discrete_moments(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, int32_t n_lanes, double *ahead,
+                             double *out) {
+    const int32_t lanes = ws->lanes;
+    const int64_t size = (int64_t)p->pattern.n_rows * lanes;
+    const pm_kernels *kernels = pm_kernels_for(lanes);
+    for (int32_t j = 1; j <= k; j++) {
+        for (int32_t i = 0; i < p->pattern.n_rows; i++) {
+            const double r = pm_row_reward(p, rewards, i);
+            for (int32_t l = 0; l < lanes; l++) {
+                /* Horner over the powers of r, the binomials alongside: sum_{q<j} C(j,q) r^(j-q) (P h_q), P h_0 = 1. */
+                const int64_t at = (int64_t)i * lanes + l;
+                double sum = 1.0;
+                double binomial = 1.0;
+                for (int32_t q = 1; q < j; q++) {
+                    binomial = binomial * (j - q + 1) / q;
+                    sum = sum * r + binomial * ahead[(q - 1) * size + at];
+                }
+                ws->y[at] = i == p->n_transient ? 0.0 : sum * r;
+            }
+        }
+        kernels->solve(p, ws, ws->y, ws->x);
+        if (j < k) {
+            pm_step_ahead(p, ws, ws->x, ahead + (j - 1) * size);
+            for (int32_t l = 0; l < lanes; l++) {
+                ahead[(j - 1) * size + (int64_t)p->n_transient * lanes + l] = 0.0;
+            }
+        }
+        for (int32_t l = 0; l < n_lanes; l++) {
+            out[(int64_t)l * k + j - 1] = ws->x[(int64_t)p->n_transient * lanes + l];
+        }
+    }
+}
+
+int pm_moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
+               double *out, pm_where *where) {
+    if (k < 1 || k > PM_MAX_MOMENT) {
+        return PM_E_ARGUMENT;
+    }
+    double *ahead = NULL;
+    if (p->graph.discrete && k > 1) {
+        ahead = pm_alloc_aligned((int64_t)(k - 1) * p->pattern.n_rows * ws->lanes);
+        if (ahead == NULL) {
+            return PM_E_MEMORY;
+        }
+    }
+    int status = PM_OK;
+    for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
+        int32_t n_lanes = 0;
+        status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        if (status != PM_OK) {
+            break;
+        }
+        if (p->graph.discrete) {
+            discrete_moments(p, ws, k, rewards, n_lanes, ahead, out + first * k);
+        } else {
+            continuous_moments(p, ws, k, rewards, n_lanes, out + first * k);
+        }
+        for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
+            status = pm_check_finite(out + (first + l) * k, k, first + l, where);
+        }
+    }
+    pm_free_aligned(ahead);
+    return status;
+}
+
+/*
+ * h_S for every subset S of the rewards: continuous, h_S = U sum_{i in S} r_i h_{S-i}; discrete, h_S = sum over T in S of
+ * (prod_{i in T} r_i) P h_{S-T}.
+ */
+static void joint_of_lanes(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, double *h, double *ahead) {
+    const int32_t lanes = ws->lanes;
+    const int32_t n = p->pattern.n_rows;
+    const int64_t size = (int64_t)n * lanes;
+    const pm_kernels *kernels = pm_kernels_for(lanes);
+    for (int64_t at = 0; at < size; at++) {
+        h[at] = 1.0;
+        ahead[at] = 1.0;
+    }
+    for (int32_t set = 1; set < 1 << k; set++) {
+        memset(ws->y, 0, (size_t)size * sizeof *ws->y);
+        for (int32_t part = set; part > 0; part = (part - 1) & set) {
+            if (!p->graph.discrete && (part & (part - 1)) != 0) {
+                continue; /* in continuous time no two rewards are earned in the same instant */
+            }
+            const double *rest = (p->graph.discrete ? ahead : h) + (set ^ part) * size;
+            for (int32_t i = 0; i < p->n_transient; i++) {
+                double r = 1.0;
+                for (int32_t j = 0; j < k; j++) {
+                    if ((part >> j) & 1) {
+                        r *= rewards[(int64_t)j * p->graph.n_vertices + p->pattern.order[i]];
+                    }
+                }
+                for (int32_t l = 0; l < lanes; l++) {
+                    ws->y[(int64_t)i * lanes + l] += r * rest[(int64_t)i * lanes + l];
+                }
+            }
+        }
+        kernels->solve(p, ws, ws->y, h + set * size);
+        if (p->graph.discrete) {
+            pm_step_ahead(p, ws, h + set * size, ahead + set * size);
+        }
+    }
+}
+
+int pm_joint_moment(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
+                    double *out, pm_where *where) {
+    if (k < 1 || k > PM_MAX_JOINT) {
+        return PM_E_ARGUMENT;
+    }
+    const int64_t size = (int64_t)p->pattern.n_rows * ws->lanes;
+    const int64_t sets = (int64_t)1 << k;
+    double *h = pm_alloc_aligned(sets * size);
+    double *ahead = pm_alloc_aligned(p->graph.discrete ? sets * size : size);
+    int status = h == NULL || ahead == NULL ? PM_E_MEMORY : PM_OK;
+    for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
+        int32_t n_lanes = 0;
+        status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        if (status != PM_OK) {
+            break;
+        }
+        joint_of_lanes(p, ws, k, rewards, h, ahead);
+        for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
+            out[first + l] = h[(sets - 1) * size + (int64_t)p->n_transient * ws->lanes + l];
+            status = pm_check_finite(out + first + l, 1, first + l, where);
+        }
+    }
+    pm_free_aligned(h);
+    pm_free_aligned(ahead);
+    return status;
+}
+
+int pm_sojourn(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, double *out, pm_where *where) {
+    const int32_t lanes = ws->lanes;
+    const int64_t size = (int64_t)p->pattern.n_rows * lanes;
+    for (int64_t first = 0; first < n_theta; first += lanes) {
+        int32_t n_lanes = 0;
+        int status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        if (status != PM_OK) {
+            return status;
+        }
+        memset(ws->y, 0, (size_t)size * sizeof *ws->y);
+        for (int32_t l = 0; l < lanes; l++) {
+            ws->y[(int64_t)p->n_transient * lanes + l] = 1.0;
+        }
+        pm_kernels_for(lanes)->solve_transposed(p, ws, ws->y, ws->z);
+        for (int32_t l = 0; l < n_lanes; l++) {
+            double *row = out + (first + l) * p->graph.n_vertices;
+            memset(row, 0, (size_t)p->graph.n_vertices * sizeof *row);
+            for (int32_t i = 0; i < p->n_transient; i++) {
+                row[p->pattern.order[i]] = ws->z[(int64_t)i * lanes + l];
+            }
+            status = pm_check_finite(row, p->graph.n_vertices, first + l, where);
+            if (status != PM_OK) {
+                return status;
+            }
+        }
+    }
+    return PM_OK;
+}

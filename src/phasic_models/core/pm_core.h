@@ -1,0 +1,206 @@
+/*
+ * The C core of phasic-models: the whole public interface.
+ *
+ * What it does
+ *   1. pm_symbolic_new    order and fill pattern of the elimination of a state graph
+ *   2. pm_plan_new        graph + pattern, checked and prepared for evaluation at any parameter vector
+ *   3. pm_moments, ...    values at parameter vectors, from the plan
+ *
+ * Conventions
+ *   - Every function that can fail returns an int: PM_OK or a negative code. pm_message() gives its text.
+ *   - Inputs come first, outputs last. On failure outputs are untouched or NULL, and `where` (which may be NULL) says what
+ *     was at fault.
+ *   - Structs that hold const pointers borrow: the caller keeps the arrays alive and unchanged. Structs that the core
+ *     allocates are opaque or say so, and have one _free function, which accepts NULL.
+ *   - There is no global state. A pm_plan is read-only after its creation, so threads may share it; a pm_workspace belongs
+ *     to one thread at a time.
+ *   - Compile without floating-point contraction: results are the same to the last bit on every IEEE-754 machine.
+ */
+#ifndef PM_CORE_H
+#define PM_CORE_H
+
+#include <stdint.h>
+
+/* ---- status ------------------------------------------------------------------------------------------------------- */
+
+#define PM_OK 0
+#define PM_E_MEMORY (-1)         /* an allocation failed */
+#define PM_E_ARGUMENT (-2)       /* an argument is out of range (where.a: which) */
+#define PM_E_INDEX (-3)          /* an index array of the graph is out of bounds or out of order (where.a: array, .b: entry) */
+#define PM_E_PATTERN (-4)        /* order or fill pattern does not belong to this graph (where.a: row) */
+#define PM_E_NOT_FINITE (-5)     /* a weight is NaN or infinite (where.a: theta index, .b: slot, .value) */
+#define PM_E_NEGATIVE (-6)       /* a weight is negative (where as above) */
+#define PM_E_PROBABILITY (-7)    /* jump probabilities of a vertex sum to more than one (where.a: theta index, .b: vertex) */
+#define PM_E_INFINITE (-8)       /* absorption is not certain (where.a: theta index, .b: vertex that cannot be left) */
+#define PM_E_INITIAL (-9)        /* the initial probabilities sum to zero (where.a: theta index) */
+#define PM_E_OVERFLOW (-10)      /* a result exceeds the range of a double (where.a: theta index) */
+#define PM_E_TIME (-11)          /* a time is NaN, negative or, for a discrete graph, not an integer (where.b: entry) */
+#define PM_E_TOLERANCE (-12)     /* the tolerance cannot be kept (where.a: theta index, .value: the error reached) */
+#define PM_E_LIMIT (-13)         /* more work than the limit that the caller set (where.value: the work) */
+#define PM_E_QUANTILE (-14)      /* a probability outside [0, 1], or above the mass of a defective distribution */
+
+typedef struct pm_where {
+    int64_t a;
+    int64_t b;
+    double value;
+} pm_where;
+
+/* A static English sentence for a status code. */
+const char *pm_message(int status);
+
+/* ---- graph (borrowed) ----------------------------------------------------------------------------------------------- */
+
+#define PM_OP_ADD 1
+#define PM_OP_MUL 2
+#define PM_OP_DIV 3
+
+/*
+ * Vertex 0 starts; its out-edges are initial probabilities and are divided by their sum. A vertex without out-edges is
+ * absorbing. Edge e of vertex v (edge_ptr[v] <= e < edge_ptr[v+1]) goes to edge_target[e] with weight slot[edge_slot[e]].
+ * Slots 0 .. n_affine-1 are affine forms in theta, the rest are program nodes over earlier slots.
+ */
+typedef struct pm_graph {
+    int32_t n_vertices;
+    int32_t n_params;
+    int32_t discrete;
+    int32_t n_affine;
+    int32_t n_program;
+    const int64_t *edge_ptr;
+    const int32_t *edge_target;
+    const int32_t *edge_slot;
+    const double *affine_base;
+    const int64_t *affine_ptr;
+    const int32_t *affine_param;
+    const double *affine_coef;
+    const uint8_t *program_op;
+    const int32_t *program_a;
+    const int32_t *program_b;
+} pm_graph;
+
+/* Lengths that the caller vouches for; everything else is checked against them. */
+typedef struct pm_graph_sizes {
+    int64_t n_edges;
+    int64_t n_affine_terms;
+} pm_graph_sizes;
+
+/* Bounds and order of every index array, so that no later call can leave them. O(size of the graph). */
+int pm_graph_check(const pm_graph *graph, const pm_graph_sizes *sizes, pm_where *where);
+
+/* ---- symbolic elimination -------------------------------------------------------------------------------------------- */
+
+/*
+ * The order and fill pattern of the elimination (Grassmann, Taksar and Heyman 1985), in block triangular form: rows are the
+ * transient vertices and the starting vertex (last), grouped into strongly connected components, downstream ones first.
+ * Only edges inside a component are eliminated. Row i eliminates the earlier rows lower_col[...] of its block and keeps the
+ * later ones upper_col[...]; both ascend.
+ */
+typedef struct pm_pattern {
+    int32_t n_rows;
+    int32_t n_blocks;
+    const int32_t *order;
+    const int32_t *block_ptr;
+    const int64_t *lower_ptr;
+    const int32_t *lower_col;
+    const int64_t *upper_ptr;
+    const int32_t *upper_col;
+} pm_pattern;
+
+/* How the order of a block was found; pm_symbolic_ordering counts the blocks of each kind. */
+#define PM_ORDER_TRIVIAL 0       /* one vertex */
+#define PM_ORDER_LEAST_FILL 1    /* greedy: fewest predecessors x successors */
+#define PM_ORDER_BFS 2           /* breadth first from where the block is entered */
+#define PM_ORDER_REVERSE_BFS 3   /* the same, backwards */
+#define PM_ORDER_GIVEN 4         /* the caller's */
+#define PM_ORDER_KINDS 5
+
+typedef struct pm_symbolic pm_symbolic;
+
+/*
+ * With order == NULL: components, then in each the cheapest order of several, found by dry runs on the pattern.
+ * With order and block_ptr (n_rows and n_blocks long + 1): that order; PM_E_PATTERN if it is no valid one.
+ */
+int pm_symbolic_new(const pm_graph *graph, int32_t n_rows, int32_t n_blocks, const int32_t *order, const int32_t *block_ptr,
+                    pm_symbolic **out, pm_where *where);
+void pm_symbolic_free(pm_symbolic *symbolic);
+
+/* Pointers into `symbolic`, valid until it is freed. */
+void pm_symbolic_pattern(const pm_symbolic *symbolic, pm_pattern *out);
+/* Multiply-adds of one numeric elimination. */
+int64_t pm_symbolic_operations(const pm_symbolic *symbolic);
+/* counts[PM_ORDER_KINDS]: blocks ordered by each kind. */
+void pm_symbolic_ordering(const pm_symbolic *symbolic, int64_t *counts);
+
+/* ---- plan ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct pm_plan pm_plan;
+typedef struct pm_workspace pm_workspace;
+
+/*
+ * Checks that the pattern belongs to the graph (a permutation, the blocks in topological order, closed under fill), whatever
+ * its source, and prepares evaluation. Borrows the graph's and the pattern's arrays until pm_plan_free.
+ */
+int pm_plan_new(const pm_graph *graph, const pm_graph_sizes *sizes, const pm_pattern *pattern, int64_t n_lower, int64_t n_upper,
+                pm_plan **out, pm_where *where);
+void pm_plan_free(pm_plan *plan);
+int64_t pm_plan_operations(const pm_plan *plan);
+
+/* Scratch for one thread, for batches of up to `lanes` (1 or 8) parameter vectors at once. No call below allocates per theta. */
+int pm_workspace_new(const pm_plan *plan, int32_t lanes, pm_workspace **out);
+void pm_workspace_free(pm_workspace *workspace);
+
+/* The weight of every edge: out (n_theta, n_edges). */
+int pm_weights(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, double *out, pm_where *where);
+
+/*
+ * The calls below share: theta (n_theta, n_params); rewards per vertex, of which those of the starting vertex and of absorbing
+ * vertices count for nothing; Y = sum over vertices of reward x time spent there (continuous) or x steps spent there (discrete).
+ */
+
+#define PM_MAX_MOMENT 64
+#define PM_MAX_JOINT 8
+
+/* Raw moments E[Y^j], j = 1..k. rewards: (n_vertices) or NULL for ones. out: (n_theta, k). */
+int pm_moments(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
+               const double *rewards, double *out, pm_where *where);
+
+/* E[Y_1 ... Y_k] of k reward vectors (k, n_vertices), 1 <= k <= PM_MAX_JOINT. out: (n_theta). */
+int pm_joint_moment(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
+                    const double *rewards, double *out, pm_where *where);
+
+/* Expected time or number of steps spent in each vertex before absorption. out: (n_theta, n_vertices). */
+int pm_sojourn(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, double *out, pm_where *where);
+
+/*
+ * Means (n_theta, n_rewards) and covariances (n_theta, n_rewards, n_rewards) of the sums of n_rewards reward vectors. Adds up
+ * conditional covariances along the way, so that a variance is never the difference of two large numbers.
+ */
+int pm_covariance(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t n_rewards,
+                  const double *rewards, double *mean, double *covariance, pm_where *where);
+
+/* Moments as pm_moments, and their exact derivatives by theta, in reverse mode. out_grad: (n_theta, k, n_params). */
+int pm_moments_grad(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
+                    const double *rewards, double *out, double *out_grad, pm_where *where);
+
+/* ---- distribution ------------------------------------------------------------------------------------------------------ */
+
+typedef struct pm_uniform pm_uniform;
+
+/* Scratch of the uniformization of one thread; it grows with the number of steps and is kept between calls. */
+int pm_uniform_new(const pm_plan *plan, pm_uniform **out);
+void pm_uniform_free(pm_uniform *uniform);
+
+/*
+ * Density, distribution and survival function by uniformization (Jensen 1953), one sweep for all times of a parameter vector.
+ * times: (n_times); pdf, cdf, sf: (n_theta, n_times), each may be NULL. Discrete graphs: times are whole steps and the density is
+ * the probability mass. A mass at time 0 is in cdf, not in the density of a continuous graph.
+ * Every term is positive; what is cut off is at most tol x value where the value exceeds 1e-280. max_steps bounds the number of
+ * steps (PM_E_LIMIT, where.value: the steps needed). workspace: one lane.
+ */
+int pm_uniform_eval(const pm_plan *plan, pm_workspace *workspace, pm_uniform *uniform, int64_t n_theta, const double *theta,
+                    int64_t n_times, const double *times, double tol, int64_t max_steps, double *pdf, double *cdf, double *sf,
+                    pm_where *where);
+
+/* The largest total rate of a vertex at each parameter vector: out (n_theta). 1 for a discrete graph. workspace: one lane. */
+int pm_uniform_rate(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, double *out, pm_where *where);
+
+#endif

@@ -1,0 +1,51 @@
+/* Small steps that moments, covariances and gradients have in common. */
+#ifndef PM_STEP_H
+#define PM_STEP_H
+
+#include "pm_internal.h"
+
+/* The reward of row i; the starting vertex, which is the last row, takes no time. */
+static inline double pm_row_reward(const pm_plan *p, const double *rewards, int32_t i) {
+    if (i == p->n_transient) {
+        return 0.0;
+    }
+    return rewards == NULL ? 1.0 : rewards[p->pattern.order[i]];
+}
+
+/* The probability to stay in a row of a discrete graph; rounding may have taken its total above one. */
+static inline double pm_stay(double total) { return total < 1.0 ? 1.0 - total : 0.0; }
+
+/* out = P h for a discrete graph: one step ahead, absorbing vertices counting zero. The last row (the start) is left alone. */
+static inline void pm_step_ahead(const pm_plan *p, const pm_workspace *ws, const double *h, double *out) {
+    const int32_t lanes = ws->lanes;
+    for (int32_t i = 0; i < p->n_transient; i++) {
+        double *o = out + (int64_t)i * lanes;
+        for (int32_t l = 0; l < lanes; l++) {
+            o[l] = pm_stay(ws->total[(int64_t)i * lanes + l]) * h[(int64_t)i * lanes + l];
+        }
+        for (int64_t e = p->edge_start[i]; e < p->edge_end[i]; e++) {
+            if (p->edge_row[e] >= 0) {
+                const double *w = ws->slot + (int64_t)p->graph.edge_slot[e] * lanes;
+                const double *t = h + (int64_t)p->edge_row[e] * lanes;
+                for (int32_t l = 0; l < lanes; l++) {
+                    o[l] += w[l] * t[l];
+                }
+            }
+        }
+    }
+}
+
+static inline int pm_is_finite(double x) { return x >= -1.7976931348623157e308 && x <= 1.7976931348623157e308; }
+
+/* PM_E_OVERFLOW if any of n values at `values` is not finite. */
+static inline int pm_check_finite(const double *values, int64_t n, int64_t theta_index, pm_where *where) {
+    for (int64_t i = 0; i < n; i++) {
+        if (!pm_is_finite(values[i])) {
+            pm_at(where, theta_index, i, values[i]);
+            return PM_E_OVERFLOW;
+        }
+    }
+    return PM_OK;
+}
+
+#endif

@@ -1,0 +1,515 @@
+/*
+ * Uniformization. With q the largest total rate and P = I + S/q, the distribution at t mixes the states after k jumps of P with
+ * Poisson(q t) weights. The sweep stores, for each k, what does not depend on t: the rate of absorption after k jumps and the mass
+ * left. Each time then sums its own window of k, so a hundred times cost little more than one.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pm_internal.h"
+
+/* Mass below which nothing can contribute to a density above 1e-280. */
+#define EXHAUSTED 1e-290
+
+struct pm_uniform {
+    int32_t n;             /* transient vertices */
+    int32_t n_exits;
+    int64_t n_inner;
+    int32_t *row_of;       /* number here -> row of the plan */
+    int64_t *in_ptr;       /* incoming edges of each vertex */
+    int32_t *in_from;
+    int32_t *in_slot;
+    int32_t *exit_at;      /* vertices with edges to absorbing ones */
+    int64_t *exit_ptr;
+    int32_t *exit_slot;
+    double *in_probability;
+    double *stay;
+    double *exit_rate;
+    double *now;
+    double *next;
+    double *absorbed;      /* after k jumps, absorption rate */
+    double *left;          /* after k jumps, mass not absorbed */
+    double *done;          /* after k jumps, mass absorbed */
+    int64_t capacity;
+    int64_t steps;         /* entries that are filled */
+    double rate;
+    double absorbed_at_once;
+    int exhausted;
+};
+
+void pm_uniform_free(pm_uniform *u) {
+    if (u != NULL) {
+        free(u->row_of);
+        free(u->in_ptr);
+        free(u->in_from);
+        free(u->in_slot);
+        free(u->exit_at);
+        free(u->exit_ptr);
+        free(u->exit_slot);
+        free(u->in_probability);
+        free(u->stay);
+        free(u->exit_rate);
+        free(u->now);
+        free(u->next);
+        free(u->absorbed);
+        free(u->left);
+        free(u->done);
+        free(u);
+    }
+}
+
+static int allocate(pm_uniform *u, const pm_plan *p) {
+    u->row_of = pm_alloc(u->n, sizeof *u->row_of);
+    u->in_ptr = pm_alloc_zero((int64_t)u->n + 2, sizeof *u->in_ptr);
+    u->in_from = pm_alloc(p->n_edges, sizeof *u->in_from);
+    u->in_slot = pm_alloc(p->n_edges, sizeof *u->in_slot);
+    u->exit_at = pm_alloc(u->n, sizeof *u->exit_at);
+    u->exit_ptr = pm_alloc((int64_t)u->n + 1, sizeof *u->exit_ptr);
+    u->exit_slot = pm_alloc(p->n_edges, sizeof *u->exit_slot);
+    u->in_probability = pm_alloc(p->n_edges, sizeof *u->in_probability);
+    u->stay = pm_alloc(u->n, sizeof *u->stay);
+    u->exit_rate = pm_alloc(u->n, sizeof *u->exit_rate);
+    u->now = pm_alloc(u->n, sizeof *u->now);
+    u->next = pm_alloc(u->n, sizeof *u->next);
+    return u->row_of == NULL || u->in_ptr == NULL || u->in_from == NULL || u->in_slot == NULL || u->exit_at == NULL
+                   || u->exit_ptr == NULL || u->exit_slot == NULL || u->in_probability == NULL || u->stay == NULL
+                   || u->exit_rate == NULL || u->now == NULL || u->next == NULL
+               ? PM_E_MEMORY
+               : PM_OK;
+}
+
+int pm_uniform_new(const pm_plan *p, pm_uniform **out) {
+    *out = NULL;
+    const pm_graph *g = &p->graph;
+    pm_uniform *u = pm_alloc_zero(1, sizeof *u);
+    int32_t *number = pm_alloc(g->n_vertices, sizeof *number);
+    int status = PM_E_MEMORY;
+    if (u == NULL || number == NULL) {
+        goto out;
+    }
+    u->n = p->n_transient;
+    status = allocate(u, p);
+    if (status != PM_OK) {
+        goto out;
+    }
+    /* Vertices keep their own order here: neighbouring states stay close together in memory. */
+    int32_t count = 0;
+    for (int32_t v = 1; v < g->n_vertices; v++) {
+        number[v] = -1;
+        if (p->position[v] >= 0) {
+            u->row_of[count] = p->position[v];
+            number[v] = count++;
+        }
+    }
+    int64_t *fill = u->in_ptr + 1; /* shifted, so that filling leaves the pointers in place */
+    for (int64_t e = g->edge_ptr[1]; e < p->n_edges; e++) {
+        if (p->edge_row[e] >= 0) {
+            fill[number[g->edge_target[e]] + 1]++;
+        }
+    }
+    for (int32_t i = 0; i < u->n; i++) {
+        fill[i + 1] += fill[i];
+    }
+    int64_t exits = 0;
+    for (int32_t i = 0; i < u->n; i++) {
+        const int64_t first = exits;
+        for (int64_t e = p->edge_start[u->row_of[i]]; e < p->edge_end[u->row_of[i]]; e++) {
+            if (p->edge_row[e] < 0) {
+                u->exit_slot[exits++] = g->edge_slot[e];
+            } else {
+                const int64_t at = fill[number[g->edge_target[e]]]++;
+                u->in_from[at] = i;
+                u->in_slot[at] = g->edge_slot[e];
+            }
+        }
+        if (exits > first) {
+            u->exit_at[u->n_exits] = i;
+            u->exit_ptr[u->n_exits++] = first;
+        }
+    }
+    u->exit_ptr[u->n_exits] = exits;
+    u->n_inner = u->n > 0 ? u->in_ptr[u->n] : 0;
+    *out = u;
+    u = NULL;
+    status = PM_OK;
+out:
+    pm_uniform_free(u);
+    free(number);
+    return status;
+}
+
+/* Total rate of row i at the weights of the workspace (one lane). */
+static double total_rate(const pm_plan *p, const pm_workspace *ws, int32_t row) {
+    double total = 0.0;
+    for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
+        total += ws->slot[p->graph.edge_slot[e]];
+    }
+    return total;
+}
+
+static double largest_rate(const pm_plan *p, const pm_workspace *ws) {
+    if (p->graph.discrete) {
+        return 1.0;
+    }
+    double q = 0.0;
+    for (int32_t i = 0; i < p->n_transient; i++) {
+        const double total = total_rate(p, ws, i);
+        if (total > q) {
+            q = total;
+        }
+    }
+    return q;
+}
+
+/* Initial mass of each transient vertex, and what is absorbed at once. */
+static int set_initial(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, int64_t theta_index, pm_where *where) {
+    const double total = total_rate(p, ws, p->n_transient);
+    if (!(total > 0.0)) {
+        pm_at(where, theta_index, 0, total);
+        return PM_E_INITIAL;
+    }
+    double *mass = ws->y; /* by row */
+    memset(mass, 0, (size_t)p->pattern.n_rows * sizeof *mass);
+    u->absorbed_at_once = 0.0;
+    for (int64_t e = p->graph.edge_ptr[0]; e < p->graph.edge_ptr[1]; e++) {
+        const double share = ws->slot[p->graph.edge_slot[e]] / total;
+        if (p->edge_row[e] < 0) {
+            u->absorbed_at_once += share;
+        } else {
+            mass[p->edge_row[e]] = share;
+        }
+    }
+    for (int32_t i = 0; i < u->n; i++) {
+        u->now[i] = mass[u->row_of[i]];
+    }
+    return PM_OK;
+}
+
+/* One minus the sum of the jump probabilities of a row, with the rounding of the sum carried along (Neumaier 1974). */
+static double stay_probability(const pm_plan *p, const pm_workspace *ws, int32_t row, double q) {
+    double sum = 1.0;
+    double carry = 0.0;
+    for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
+        const double term = -(ws->slot[p->graph.edge_slot[e]] / q);
+        const double next = sum + term;
+        carry += fabs(sum) >= fabs(term) ? (sum - next) + term : (term - next) + sum;
+        sum = next;
+    }
+    sum += carry;
+    return sum > 0.0 ? sum : 0.0;
+}
+
+static int set_chain(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t theta_index, pm_where *where) {
+    const double q = largest_rate(p, ws);
+    u->rate = q;
+    u->steps = 0;
+    u->exhausted = 0;
+    if (!(q <= 1.7976931348623157e308)) {
+        pm_at(where, theta_index, 0, q);
+        return PM_E_OVERFLOW;
+    }
+    const int status = set_initial(p, ws, u, theta_index, where);
+    if (status != PM_OK) {
+        return status;
+    }
+    const double scale = q > 0.0 ? q : 1.0;
+    for (int64_t e = 0; e < u->n_inner; e++) {
+        u->in_probability[e] = ws->slot[u->in_slot[e]] / scale;
+    }
+    for (int32_t i = 0; i < u->n_exits; i++) {
+        double sum = 0.0;
+        for (int64_t e = u->exit_ptr[i]; e < u->exit_ptr[i + 1]; e++) {
+            sum += ws->slot[u->exit_slot[e]];
+        }
+        u->exit_rate[i] = sum;
+    }
+    for (int32_t i = 0; i < u->n; i++) {
+        const double stay = stay_probability(p, ws, u->row_of[i], scale);
+        if (p->graph.discrete && total_rate(p, ws, u->row_of[i]) > 1.0 + 1e-10) {
+            pm_at(where, theta_index, p->pattern.order[u->row_of[i]], total_rate(p, ws, u->row_of[i]));
+            return PM_E_PROBABILITY;
+        }
+        u->stay[i] = stay;
+    }
+    return PM_OK;
+}
+
+static int reserve(pm_uniform *u, int64_t steps) {
+    if (steps <= u->capacity) {
+        return PM_OK;
+    }
+    const int64_t capacity = steps + steps / 4 + 256;
+    if ((uint64_t)capacity > (uint64_t)PTRDIFF_MAX / sizeof(double)) {
+        return PM_E_MEMORY;
+    }
+    double **arrays[] = {&u->absorbed, &u->left, &u->done};
+    for (int i = 0; i < 3; i++) {
+        double *grown = realloc(*arrays[i], (size_t)capacity * sizeof *grown);
+        if (grown == NULL) {
+            return PM_E_MEMORY;
+        }
+        *arrays[i] = grown;
+    }
+    u->capacity = capacity;
+    return PM_OK;
+}
+
+/* Sum with four running totals, so that additions need not wait for each other. */
+static double total_mass(const double *v, int32_t n) {
+    double s[4] = {0.0, 0.0, 0.0, 0.0};
+    int32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        s[0] += v[i];
+        s[1] += v[i + 1];
+        s[2] += v[i + 2];
+        s[3] += v[i + 3];
+    }
+    for (; i < n; i++) {
+        s[0] += v[i];
+    }
+    return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
+/* Extends the sweep until `steps` entries are stored or no mass is left. */
+static int sweep(pm_uniform *u, int64_t steps) {
+    const int status = reserve(u, steps);
+    if (status != PM_OK) {
+        return status;
+    }
+    const double scale = u->rate > 0.0 ? u->rate : 1.0;
+    const int64_t *PM_RESTRICT ptr = u->in_ptr;
+    const int32_t *PM_RESTRICT from = u->in_from;
+    const double *PM_RESTRICT probability = u->in_probability;
+    const double *PM_RESTRICT stay = u->stay;
+    for (int64_t k = u->steps; k < steps && !u->exhausted; k++) {
+        const double *PM_RESTRICT now = u->now;
+        double *PM_RESTRICT next = u->next;
+        double rate = 0.0;
+        for (int32_t i = 0; i < u->n_exits; i++) {
+            rate += now[u->exit_at[i]] * u->exit_rate[i];
+        }
+        u->absorbed[k] = rate;
+        u->left[k] = total_mass(now, u->n);
+        u->done[k] = k == 0 ? u->absorbed_at_once : u->done[k - 1] + u->absorbed[k - 1] / scale;
+        u->steps = k + 1;
+        u->exhausted = u->left[k] < EXHAUSTED;
+        for (int32_t i = 0; i < u->n; i++) {
+            double sum = stay[i] * now[i];
+            for (int64_t e = ptr[i]; e < ptr[i + 1]; e++) {
+                sum += probability[e] * now[from[e]];
+            }
+            next[i] = sum;
+        }
+        double *swap = u->now;
+        u->now = u->next;
+        u->next = swap;
+    }
+    return PM_OK;
+}
+
+/* Which of the stored sequences is mixed. Beyond the last entry of an exhausted sweep only `done` goes on, unchanged. */
+typedef enum { ABSORBED, LEFT, DONE } sequence;
+
+static double entry(const pm_uniform *u, sequence what, int64_t k) {
+    switch (what) {
+    case ABSORBED:
+        return k < u->steps ? u->absorbed[k] : 0.0;
+    case LEFT:
+        return k < u->steps ? u->left[k] : 0.0;
+    default:
+        return u->done[k < u->steps ? k : u->steps - 1];
+    }
+}
+
+/* An upper bound of the entries at and after k, and of those before k. */
+static double bound_after(const pm_uniform *u, sequence what, int64_t k) {
+    const double left = u->left[k < u->steps ? k : u->steps - 1];
+    return what == ABSORBED ? u->rate * left : what == LEFT ? left : 1.0;
+}
+
+static double bound_before(const pm_uniform *u, sequence what, int64_t k) {
+    return what == ABSORBED ? u->rate : what == LEFT ? 1.0 : entry(u, what, k);
+}
+
+/*
+ * sum_k Poisson(k; lambda) entry_k, from the mode outwards until what is left on either side is below tol times the sum.
+ * *enough = 0 if that needs entries that are not stored yet.
+ */
+static double mix(const pm_uniform *u, sequence what, double lambda, double tol, int *enough) {
+    *enough = 1;
+    if (lambda == 0.0) {
+        return entry(u, what, 0);
+    }
+    const int64_t last = what == DONE && u->exhausted ? INT64_MAX / 2 : u->steps - 1;
+    if (what == DONE && u->exhausted && lambda > 4.0 * (double)u->steps + 4000.0) {
+        return entry(u, what, u->steps - 1); /* the probability of so few jumps is below 1e-300 */
+    }
+    const int64_t mode = lambda < (double)last ? (int64_t)lambda : last;
+    const double weight = pm_poisson((double)mode, lambda);
+    double sum = weight * entry(u, what, mode);
+    double w = weight;
+    double floor_value = 1e-280;
+    int64_t k = mode;
+    for (;; k++) {
+        const double ratio = lambda / ((double)k + 1.0);
+        if (ratio < 1.0 && w * ratio / (1.0 - ratio) * bound_after(u, what, k) <= tol * (sum > floor_value ? sum : floor_value)) {
+            break;
+        }
+        if (k + 1 > last) {
+            *enough = u->exhausted;
+            break;
+        }
+        w *= ratio;
+        sum += w * entry(u, what, k + 1);
+    }
+    w = weight;
+    for (k = mode; k > 0; k--) {
+        const double ratio = (double)k / lambda;
+        if (ratio < 1.0 && w * ratio / (1.0 - ratio) * bound_before(u, what, k) <= tol * (sum > floor_value ? sum : floor_value)) {
+            break;
+        }
+        w *= ratio;
+        sum += w * entry(u, what, k - 1);
+    }
+    return sum;
+}
+
+/* Steps after which Poisson(lambda) has less than about 1e-20 left. */
+static double steps_for(double lambda) { return ceil(lambda + 9.5 * sqrt(lambda) + 40.0); }
+
+/* Mixes one sequence at one time, extending the sweep as needed. */
+static int mix_at(pm_uniform *u, sequence what, double lambda, double tol, int64_t max_steps, double *out, pm_where *where) {
+    for (;;) {
+        int enough = 0;
+        *out = mix(u, what, lambda, tol, &enough);
+        if (enough) {
+            return PM_OK;
+        }
+        const double wanted = 1.2 * (double)u->steps + 64.0;
+        if (wanted > (double)max_steps) {
+            pm_at(where, 0, 0, wanted);
+            return PM_E_LIMIT;
+        }
+        const int status = sweep(u, (int64_t)wanted);
+        if (status != PM_OK) {
+            return status;
+        }
+    }
+}
+
+static int eval_continuous(pm_uniform *u, int64_t n_times, const double *times, double tol, int64_t max_steps, double *pdf,
+                           double *cdf, double *sf, pm_where *where) {
+    for (int64_t i = 0; i < n_times; i++) {
+        double lambda = u->rate * times[i];
+        if (lambda > 1e300) {
+            lambda = 1e300; /* beyond any sweep; only an exhausted one answers */
+        }
+        int status = PM_OK;
+        double survival = 0.0;
+        if (pdf != NULL) {
+            status = mix_at(u, ABSORBED, lambda, tol, max_steps, &pdf[i], where);
+        }
+        if (status == PM_OK && (sf != NULL || cdf != NULL)) {
+            status = mix_at(u, LEFT, lambda, tol, max_steps, &survival, where);
+            if (sf != NULL) {
+                sf[i] = survival;
+            }
+        }
+        if (status == PM_OK && cdf != NULL) {
+            /* The larger of the two is computed as the complement of the smaller. */
+            if (survival < 0.5) {
+                cdf[i] = 1.0 - survival;
+            } else {
+                status = mix_at(u, DONE, lambda, tol, max_steps, &cdf[i], where);
+            }
+        }
+        if (status != PM_OK) {
+            return status;
+        }
+    }
+    return PM_OK;
+}
+
+static int eval_discrete(pm_uniform *u, int64_t n_times, const double *times, double *pdf, double *cdf, double *sf) {
+    for (int64_t i = 0; i < n_times; i++) {
+        const int64_t k = times[i] < (double)u->steps ? (int64_t)times[i] : u->steps;
+        if (pdf != NULL) {
+            pdf[i] = k == 0 ? u->absorbed_at_once : entry(u, ABSORBED, k - 1);
+            if (times[i] > (double)u->steps) {
+                pdf[i] = 0.0;
+            }
+        }
+        if (sf != NULL) {
+            sf[i] = entry(u, LEFT, k);
+        }
+        if (cdf != NULL) {
+            const double survival = entry(u, LEFT, k);
+            cdf[i] = survival < 0.5 ? 1.0 - survival : entry(u, DONE, k);
+        }
+    }
+    return PM_OK;
+}
+
+static int check_times(const pm_plan *p, int64_t n_times, const double *times, double *largest, pm_where *where) {
+    *largest = 0.0;
+    for (int64_t i = 0; i < n_times; i++) {
+        const double t = times[i];
+        if (!(t >= 0.0) || t > 1.7976931348623157e308 || (p->graph.discrete && t != floor(t))) {
+            pm_at(where, 0, i, t);
+            return PM_E_TIME;
+        }
+        *largest = t > *largest ? t : *largest;
+    }
+    return PM_OK;
+}
+
+int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n_theta, const double *theta, int64_t n_times,
+                    const double *times, double tol, int64_t max_steps, double *pdf, double *cdf, double *sf, pm_where *where) {
+    if (!(tol > 0.0 && tol < 1.0) || max_steps < 1 || ws->lanes != 1) {
+        return PM_E_ARGUMENT;
+    }
+    double largest = 0.0;
+    int status = check_times(p, n_times, times, &largest, where);
+    for (int64_t row = 0; row < n_theta && status == PM_OK && n_times > 0; row++) {
+        status = pm_load_theta(p, ws, row, n_theta, theta, where);
+        if (status == PM_OK) {
+            status = set_chain(p, ws, u, row, where);
+        }
+        if (status != PM_OK) {
+            break;
+        }
+        const double needed = p->graph.discrete ? largest + 1.0 : steps_for(u->rate * largest);
+        status = sweep(u, needed < (double)max_steps ? (int64_t)needed : max_steps);
+        if (status != PM_OK) {
+            break;
+        }
+        if (u->steps < needed && !u->exhausted) {
+            pm_at(where, row, 0, needed);
+            return PM_E_LIMIT;
+        }
+        double *pdf_row = pdf == NULL ? NULL : pdf + row * n_times;
+        double *cdf_row = cdf == NULL ? NULL : cdf + row * n_times;
+        double *sf_row = sf == NULL ? NULL : sf + row * n_times;
+        status = p->graph.discrete ? eval_discrete(u, n_times, times, pdf_row, cdf_row, sf_row)
+                                   : eval_continuous(u, n_times, times, tol, max_steps, pdf_row, cdf_row, sf_row, where);
+        if (status == PM_E_LIMIT && where != NULL) {
+            where->a = row;
+        }
+    }
+    return status;
+}
+
+int pm_uniform_rate(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, double *out, pm_where *where) {
+    if (ws->lanes != 1) {
+        return PM_E_ARGUMENT;
+    }
+    for (int64_t row = 0; row < n_theta; row++) {
+        const int status = pm_load_theta(p, ws, row, n_theta, theta, where);
+        if (status != PM_OK) {
+            return status;
+        }
+        out[row] = largest_rate(p, ws);
+    }
+    return PM_OK;
+}

@@ -1,0 +1,228 @@
+"""SymbolicDAG: a graph with its elimination, still a function of the parameters."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .engine import Pattern, Plan, symbolic
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy.typing as npt
+
+    from .graph import Graph
+    from .model import Model
+
+
+class SymbolicDAG:
+    """The elimination of a graph: which vertices to remove in which order, and the edges that this leaves and makes.
+
+    Made by `Graph.eliminate` or read from a file. The elimination is that of Grassmann, Taksar and Heyman (1985), which
+    subtracts nothing. The graph is cut into its strongly connected components (blocks), and only edges inside a block
+    are eliminated. What is left has no cycle and gives the expectation of any reward at any parameter vector.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    order
+        Vertices with out-edges by position, shape (n_rows,). Blocks come one after the other, downstream ones first; the
+        starting vertex is last.
+    block_ptr
+        First position of each block, and n_rows.
+    lower_ptr, lower_col
+        ``lower_col[lower_ptr[i]:lower_ptr[i + 1]]`` are the earlier positions of the same block that row i eliminates.
+    upper_ptr, upper_col
+        The later positions of the same block that row i leads to when its turn comes.
+    operations
+        Multiply-adds of one elimination; checked.
+    ordering
+        How the order was found, for people.
+
+    Raises
+    ------
+    FormatError
+        If order and pattern do not belong to the graph.
+
+    References
+    ----------
+    W. K. Grassmann, M. I. Taksar, D. P. Heyman (1985), Regenerative analysis and steady state distributions for Markov
+    chains. Operations Research 33(5), 1107-1116. https://doi.org/10.1287/opre.33.5.1107
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        order: npt.ArrayLike,
+        block_ptr: npt.ArrayLike,
+        lower_ptr: npt.ArrayLike,
+        lower_col: npt.ArrayLike,
+        upper_ptr: npt.ArrayLike,
+        upper_col: npt.ArrayLike,
+        operations: int | None = None,
+        ordering: str = "",
+    ) -> None:
+        self.graph = graph
+        self.ordering = ordering
+        self._pattern = Pattern(
+            np.asarray(order, np.int32),
+            np.asarray(block_ptr, np.int32),
+            np.asarray(lower_ptr, np.int64),
+            np.asarray(lower_col, np.int32),
+            np.asarray(upper_ptr, np.int64),
+            np.asarray(upper_col, np.int32),
+        )
+        self.plan = Plan(graph, self._pattern)
+        if operations is not None and operations != self.plan.operations:
+            # Imported here because only a damaged file comes this way.
+            from .errors import FormatError
+
+            raise FormatError(f"the elimination takes {self.plan.operations} operations, not {operations} as recorded")
+
+    @classmethod
+    def from_graph(cls, graph: Graph) -> SymbolicDAG:
+        """Eliminate `graph`: try several orders on the pattern, keep the cheapest."""
+        pattern, operations, ordering = symbolic(graph)
+        return cls(graph, *pattern, operations=operations, ordering=ordering)
+
+    @classmethod
+    def from_order(
+        cls, graph: Graph, order: npt.ArrayLike, block_ptr: npt.ArrayLike, *, ordering: str | None = None
+    ) -> SymbolicDAG:
+        """Eliminate `graph` in a given order.
+
+        Raises
+        ------
+        GraphError
+            If the order does not list every vertex with out-edges once, the starting vertex last, with no edge to a
+            later block.
+        """
+        pattern, operations, found = symbolic(graph, order, block_ptr)
+        return cls(graph, *pattern, operations=operations, ordering=found if ordering is None else ordering)
+
+    # -- the pattern --------------------------------------------------------------------------------------------------
+
+    @property
+    def order(self) -> npt.NDArray[np.int32]:
+        """Vertices by position."""
+        return self._pattern.order
+
+    @property
+    def block_ptr(self) -> npt.NDArray[np.int32]:
+        """First position of each block, and the number of positions."""
+        return self._pattern.block_ptr
+
+    @property
+    def lower_ptr(self) -> npt.NDArray[np.int64]:
+        """Where the row of each position begins in `lower_col`."""
+        return self._pattern.lower_ptr
+
+    @property
+    def lower_col(self) -> npt.NDArray[np.int32]:
+        """Earlier positions of the same block that each row eliminates."""
+        return self._pattern.lower_col
+
+    @property
+    def upper_ptr(self) -> npt.NDArray[np.int64]:
+        """Where the row of each position begins in `upper_col`."""
+        return self._pattern.upper_ptr
+
+    @property
+    def upper_col(self) -> npt.NDArray[np.int32]:
+        """Later positions of the same block that each row keeps."""
+        return self._pattern.upper_col
+
+    @property
+    def operations(self) -> int:
+        """Multiply-adds of one elimination."""
+        return self.plan.operations
+
+    @property
+    def fill(self) -> int:
+        """Entries of the pattern, lower and upper."""
+        return int(self.lower_col.size + self.upper_col.size)
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of strongly connected components."""
+        return int(self.block_ptr.size - 1)
+
+    @cached_property
+    def is_acyclic(self) -> bool:
+        """Whether the graph itself has no cycle."""
+        return self.n_blocks == self.order.size
+
+    def vertices_length(self) -> int:
+        """Return the number of vertices, the starting vertex included."""
+        return self.graph.vertices_length()
+
+    def param_length(self) -> int:
+        """Return the number of parameters."""
+        return self.graph.param_length()
+
+    def content_hash(self) -> str:
+        """Return the hash of the graph."""
+        return self.graph.content_hash()
+
+    # -- other rooms; imported when called, because they build on this one ----------------------------------------------
+
+    def model(self) -> Model:
+        """Return the model that evaluates this elimination."""
+        from .model import Model
+
+        return Model(self)
+
+    def to_json(self) -> str:
+        """Return the interchange document of format 1.0; see docs/format.md."""
+        from .formats import dag_to_json
+
+        return dag_to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> SymbolicDAG:
+        """Read an interchange document.
+
+        Raises
+        ------
+        FormatError
+            If it is not one, or has been altered.
+        """
+        from .formats import dag_from_json
+
+        return dag_from_json(text)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to `path`, whose suffix (.json or .safetensors) chooses the form; at once or not at all."""
+        from .formats import save_dag
+
+        save_dag(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SymbolicDAG:
+        """Read what `save` has written.
+
+        Raises
+        ------
+        FormatError
+            If the file is truncated, altered or of another format.
+        """
+        from .formats import open_dag
+
+        return open_dag(Path(path))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"graph": self.graph, "pattern": tuple(self._pattern), "ordering": self.ordering}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["graph"], *state["pattern"], ordering=state["ordering"])  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        return (
+            f"SymbolicDAG({self.vertices_length()} vertices, {self.n_blocks} blocks, {self.fill} entries of fill, "
+            f"{self.operations} operations)"
+        )

@@ -1,0 +1,534 @@
+"""Fetch one file: resumed after a cut, retried with growing waits, checked for size and SHA-256, then renamed into place.
+
+The file grows under a temporary name beside its target, so nothing half-fetched ever has the target's name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import random
+import re
+import secrets
+import shutil
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import DownloadError, OfflineError
+from .formats.files import TEMPORARY_PREFIX, sha256_file
+from .progress import Progress
+from .stores import TransferOptions, is_remote, local_path, open_address, require_online, scheme_of, ssl_context
+
+_CHUNK = 1 << 20
+# Progress below this does not renew the number of tries: a server that trickles would keep us for ever.
+_REAL_PROGRESS = 1 << 16
+# Room that a download leaves on the disk for everybody else.
+_RESERVE = 16 << 20
+
+
+class _Retry(Exception):
+    """This try failed in a way that another one may mend."""
+
+    def __init__(self, reason: str, *, from_start: bool = False) -> None:
+        super().__init__(reason)
+        self.from_start = from_start
+
+
+@dataclass
+class _Answer:
+    """What a server sent: the position and size that it claims, and the bytes."""
+
+    start: int
+    size: int | None
+    etag: str | None
+    content_type: str
+    chunks: Iterator[Any]
+
+
+def normalise_sha256(text: str, what: str = "checksum") -> str:
+    """Return a SHA-256 in lower case without a ``sha256:`` prefix, or raise DownloadError."""
+    value = text.strip().lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise DownloadError(f"{what} {text!r} is not a SHA-256: it must have 64 hexadecimal digits")
+    return value
+
+
+def _hash_stream(stream: IO[bytes], digest: Any) -> int:
+    buffer = bytearray(_CHUNK)
+    view = memoryview(buffer)
+    total = 0
+    while count := stream.readinto(buffer):  # type: ignore[attr-defined]
+        digest.update(view[:count])
+        total += count
+    return total
+
+
+def check_free_space(folder: Path, needed: int, what: str) -> None:
+    """Raise DownloadError where the file system of ``folder`` has no room for ``needed`` more bytes."""
+    free = shutil.disk_usage(folder).free
+    if needed + _RESERVE > free:
+        raise _with_errno(
+            errno.ENOSPC,
+            f"not enough room on the disk for {what}: it needs {needed:,} bytes "
+            f"(and {_RESERVE:,} to spare), {folder} has {free:,} free",
+        )
+
+
+def _with_errno(number: int | None, message: str) -> DownloadError:
+    """Return a DownloadError that carries ``errno`` without printing it as a number."""
+    error = DownloadError(message)
+    error.errno = number
+    return error
+
+
+def download(
+    url: str,
+    target: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+    options: TransferOptions | None = None,
+    headers: Mapping[str, str] | None = None,
+    expect: str = "file",
+    part_folder: Path | None = None,
+) -> Path:
+    """Fetch one address into one file.
+
+    Parameters
+    ----------
+    url : str
+        http(s)://, s3://, gs://, az://, file:// or a plain path.
+    target : path
+        Where the file goes. A target that already has the right SHA-256 is left alone, and nobody is contacted.
+    size, sha256 : int, str, optional
+        What the file must be.
+    progress : callable, optional
+        Called as ``progress(label, done, total)``.
+    options : TransferOptions, optional
+        Time-outs, tries, offline; by default from the environment.
+    headers : mapping, optional
+        Extra HTTP request headers.
+    expect : str
+        What the file should be, for messages; all but 'file' also refuse an HTML page.
+    part_folder : pathlib.Path, optional
+        A folder on the same file system for the growing file, by default that of the target. Where ``sha256`` is given, a later
+        call takes up there what a stopped one left.
+
+    Returns
+    -------
+    pathlib.Path
+        The target.
+
+    Raises
+    ------
+    DownloadError
+        Naming the address, the target, and what was expected and found.
+    OfflineError
+        The address is remote and the network is switched off.
+    """
+    options = options or TransferOptions.from_environment()
+    path = Path(target).expanduser()
+    wanted = None if sha256 is None else normalise_sha256(sha256)
+    if wanted is not None and path.is_file() and (size is None or path.stat().st_size == size):
+        if sha256_file(path) == wanted:
+            return path
+    if is_remote(url):
+        require_online(url, options)
+    folder = part_folder or path.parent
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _with_errno(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+    if size is not None:
+        check_free_space(folder, size, path.name)
+    with _partial_file(folder, path.name, wanted) as part:
+        _Transfer(url, path, part, size, wanted, progress, options, headers, expect).run()
+        os.replace(part, path)
+    return path
+
+
+def download_first(
+    urls: Sequence[str], target: str | os.PathLike[str], **arguments: Any
+) -> Path:
+    """Fetch from the first of several mirrors that has the right file; arguments are those of `download`."""
+    if not urls:
+        raise DownloadError(f"no address is known for {Path(target).name}")
+    failures: list[str] = []
+    offline: OfflineError | None = None
+    for url in urls:
+        try:
+            return download(url, target, **arguments)
+        except OfflineError as error:
+            offline = error
+        except DownloadError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            failures.append(str(error))
+    if offline is not None and not failures:
+        raise offline
+    if len(failures) == 1:
+        raise DownloadError(failures[0])
+    raise DownloadError(f"none of {len(urls)} mirrors gave {Path(target).name}:\n" + "\n".join(f"  - {f}" for f in failures))
+
+
+def fetch_bytes(
+    url: str,
+    *,
+    limit: int = 64 << 20,
+    options: TransferOptions | None = None,
+    headers: Mapping[str, str] | None = None,
+    expect: str = "file",
+) -> bytes:
+    """Return a small file's content; more than ``limit`` bytes is an error. Arguments otherwise as in `download`."""
+    options = options or TransferOptions.from_environment()
+    if not is_remote(url):
+        path = local_path(url)
+        try:
+            with path.open("rb") as stream:
+                data = stream.read(limit + 1)
+        except OSError as error:
+            raise _with_errno(error.errno, f"cannot read {path}: {error.strerror or error}") from error
+        if len(data) > limit:
+            raise DownloadError(f"{path} is larger than the {limit:,} bytes that a {expect} may have")
+        return data
+    with tempfile.TemporaryDirectory(prefix="phasic-models-") as folder:
+        target = Path(folder) / "content"
+        small = replace(options, max_bytes=limit)
+        return download(url, target, options=small, headers=headers, expect=expect).read_bytes()
+
+
+@contextlib.contextmanager
+def _partial_file(folder: Path, name: str, sha256: str | None) -> Iterator[Path]:
+    """Yield the temporary file's path; what a stopped run left is taken up where the content is known beforehand."""
+    # A name as long as the target's could pass the limit of the file system or of Windows.
+    if sha256 is None:
+        part = folder / f"{TEMPORARY_PREFIX}{name[:40]}-{secrets.token_hex(8)}.part"
+        try:
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
+        return
+    from filelock import FileLock, Timeout
+
+    part = folder / f"{TEMPORARY_PREFIX}{name[:40]}-{sha256[:16]}.part"
+    lock = FileLock(part.with_suffix(".lock"), timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, OSError, NotImplementedError):
+        # Another process fetches the same file, or this file system has no locks: work alone, in a file of our own.
+        # Were both to write one file in spite of the lock, the checksum would tell and the next try start afresh.
+        with _partial_file(folder, name, None) as own:
+            yield own
+        return
+    try:
+        yield part
+    except DownloadError as error:
+        # A refused file is of no use to a later run; a cut-off one is.
+        if not isinstance(error, _Interrupted):
+            part.unlink(missing_ok=True)
+        raise
+    finally:
+        if not part.exists():
+            # Before the release: afterwards it may be another's.
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+class _Interrupted(DownloadError):
+    """Given up in the middle: the bytes so far may serve a later run."""
+
+
+class _Transfer:
+    """One download's state across tries."""
+
+    def __init__(
+        self,
+        url: str,
+        target: Path,
+        part: Path,
+        size: int | None,
+        sha256: str | None,
+        progress: Progress | None,
+        options: TransferOptions,
+        headers: Mapping[str, str] | None,
+        expect: str,
+    ) -> None:
+        self.url = url
+        self.target = target
+        self.part = part
+        self.size = size
+        self.sha256 = sha256
+        self.progress = progress
+        self.options = options
+        self.headers = headers
+        self.expect = expect
+        self.etag: str | None = None
+        self.digest = hashlib.sha256()
+        self.done = 0
+        # Whether the bytes so far came in more than one answer, so that a wrong checksum may mean a bad joint.
+        self.mixed = False
+
+    def run(self) -> None:
+        """Try until the whole file is there and right."""
+        with self._open_part() as stream:
+            if self.sha256 is not None:
+                self.done = _hash_stream(stream, self.digest)
+                self.mixed = self.done > 0
+            if self.done == 0 or (self.size is not None and self.done > self.size):
+                self._restart(stream)
+            tries, wait, mark = 0, self.options.first_wait, self.done
+            while True:
+                tries += 1
+                try:
+                    if self.done == 0 or self.digest.hexdigest() != self.sha256:
+                        self._receive(stream)
+                    self._verify()
+                    break
+                except _Retry as failure:
+                    reason = str(failure)
+                    if failure.from_start:
+                        self._restart(stream)
+                        mark = 0
+                    elif self.done - mark >= _REAL_PROGRESS:
+                        tries, wait, mark = 1, self.options.first_wait, self.done
+                    if tries >= self.options.attempts:
+                        raise _Interrupted(
+                            f"could not fetch {self.url} into {self.target}: {reason} "
+                            f"({tries} tries; {self._so_far()} received)"
+                        ) from failure.__cause__
+                # Spread out, so that a crowd that was cut off together does not return together.
+                time.sleep(wait * random.uniform(0.75, 1.25))
+                wait = min(2 * wait, self.options.longest_wait)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def _open_part(self) -> IO[bytes]:
+        try:
+            # Neither tempfile.mkstemp, whose files only their owner may read, nor append mode, which cannot start again.
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+            return os.fdopen(os.open(self.part, flags, 0o666), "r+b")
+        except OSError as error:
+            raise _with_errno(error.errno, f"cannot write {self.target}: {error.strerror or error}") from error
+
+    def _so_far(self) -> str:
+        return f"{self.done:,} bytes" if self.size is None else f"{self.done:,} of {self.size:,} bytes"
+
+    def _restart(self, stream: IO[bytes]) -> None:
+        stream.seek(0)
+        stream.truncate()
+        self.digest = hashlib.sha256()
+        self.done = 0
+        self.etag = None
+        self.mixed = False
+
+    def _refuse(self, reason: str) -> DownloadError:
+        return DownloadError(f"{self.url} (to become {self.target}) {reason}")
+
+    def _receive(self, stream: IO[bytes]) -> None:
+        """Append what the server sends from where we are."""
+        # Without a checksum to tell, only an entity tag shows that the second half belongs to the first.
+        if self.done and self.sha256 is None and self.etag is None:
+            self._restart(stream)
+        answer = self._open()
+        if answer.start != self.done:
+            self._restart(stream)
+            if answer.start != 0:
+                raise _Retry(f"the server sent byte {answer.start} onwards, not from the start", from_start=True)
+        self.etag = answer.etag
+        html = "html" in answer.content_type.lower() and self.expect != "file"
+        limit = self.options.max_bytes if self.size is None else self.size
+        if answer.size is not None and not html:
+            if self.size is not None and answer.size != self.size:
+                raise self._refuse(
+                    f"has {answer.size:,} bytes where {self.size:,} are expected: it was replaced, or the server is wrong"
+                )
+            if answer.size > limit:
+                raise self._refuse(f"has {answer.size:,} bytes, more than the {limit:,} allowed")
+            if self.size is None:
+                check_free_space(self.target.parent, answer.size - self.done, self.target.name)
+        stream.seek(self.done)
+        first = self.done == 0
+        self.mixed = not first
+        try:
+            for chunk in answer.chunks:
+                if first:
+                    self._refuse_html(bytes(chunk[:65536]), html)
+                    first = False
+                if self.done + len(chunk) > limit:
+                    raise self._refuse(f"sends more than the {limit:,} bytes {'expected' if self.size else 'allowed'}")
+                stream.write(chunk)
+                self.digest.update(chunk)
+                self.done += len(chunk)
+                if self.progress is not None:
+                    self.progress(self.target.name, self.done, self.size or answer.size)
+        except OSError as error:
+            if isinstance(error, DownloadError):
+                raise
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO):
+                raise _with_errno(
+                    error.errno, f"cannot write {self.target}: {error.strerror} (after {self._so_far()} of {self.url})"
+                ) from error
+            raise _Retry(_reason(error)) from error
+        expected = self.size if self.size is not None else answer.size
+        if expected is not None and self.done < expected:
+            raise _Retry(f"the server stopped at {self.done:,} of {expected:,} bytes")
+
+    def _refuse_html(self, head: bytes, says_html: bool) -> None:
+        if self.expect == "file":
+            return
+        start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        if not says_html and not start.startswith((b"<!doctype html", b"<html")):
+            return
+        title = re.search(rb"<title[^>]*>(.*?)</title>", head, re.IGNORECASE | re.DOTALL)
+        named = ""
+        if title:
+            named = f", titled {' '.join(title.group(1).decode('utf-8', 'replace').split())[:200]!r}"
+        raise self._refuse(
+            f"is an HTML page{named}, not the {self.expect} that was expected: "
+            "a login page, an error page, or the address of a web page in place of a file"
+        )
+
+    def _verify(self) -> None:
+        if self.size is not None and self.done != self.size:
+            raise _Retry(f"{self.done:,} bytes arrived where {self.size:,} are expected", from_start=True)
+        if self.sha256 is not None and (actual := self.digest.hexdigest()) != self.sha256:
+            reason = (
+                f"has SHA-256 {actual} ({self.done:,} bytes) where {self.sha256} is expected: "
+                "it was altered on the way or replaced after publication"
+            )
+            if self.mixed:
+                raise _Retry(reason, from_start=True)
+            raise self._refuse(reason)
+
+    def _open(self) -> _Answer:
+        """Ask for the bytes from where we are."""
+        if not is_remote(self.url):
+            return _open_local(self.url, self.done, self.target)
+        try:
+            return self._open_remote()
+        except (DownloadError, _Retry):
+            raise
+        except Exception as error:  # obstore's exceptions share no base with a useful meaning
+            raise self._translate(error) from error
+
+    def _open_remote(self) -> _Answer:
+        import obstore
+
+        store, key = open_address(self.url, self.options, headers=self.headers)
+        request: dict[str, Any] = {}
+        if self.done:
+            request["range"] = {"offset": self.done}
+            if self.etag is not None:
+                request["if_match"] = self.etag
+        try:
+            result = obstore.get(store, key, options=request)
+        except Exception as error:
+            if "Content-Length" in str(error) and scheme_of(self.url) in ("http", "https"):
+                return self._open_unsized()
+            raise
+        meta = result.meta
+        content_type = str(result.attributes.get("Content-Type", ""))
+        return _Answer(result.range[0], meta["size"], meta.get("e_tag"), content_type, self._chunks(result))
+
+    def _chunks(self, result: Any) -> Iterator[Any]:
+        try:
+            yield from result.stream(min_chunk_size=_CHUNK)
+        except Exception as error:
+            raise self._translate(error) from error
+
+    def _open_unsized(self) -> _Answer:
+        """Read an answer that does not announce its length, which the object-store engine refuses to."""
+        request = urllib.request.Request(self.url, headers={"User-Agent": "phasic-models", **(self.headers or {})})
+        opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=ssl_context()))
+        try:
+            response = opener.open(request, timeout=self.options.timeout)
+        except urllib.error.URLError as error:
+            raise _Retry(_reason(error), from_start=True) from error
+
+        def chunks() -> Iterator[bytes]:
+            with response:
+                while chunk := response.read(_CHUNK):
+                    yield chunk
+
+        return _Answer(0, None, None, response.headers.get("Content-Type", ""), chunks())
+
+    def _translate(self, error: Exception) -> Exception:
+        """Sort an engine's failure into 'try again' and 'give up, because …'."""
+        text = str(error).split("\n\nDebug source", 1)[0]
+        kind = type(error).__name__
+        status = re.search(r"status code: (\d{3})", text)
+        code = int(status.group(1)) if status else 0
+        if kind in ("NotSupportedError", "PreconditionError", "NotModifiedError") or code == 416:
+            return _Retry(f"cannot resume in the middle: {_one_line(text)}", from_start=True)
+        if code in (408, 425, 429) or code >= 500:
+            return _Retry(f"the server answers {status.group(0).removeprefix('status code: ')} {_phrase(text)}".strip())
+        if isinstance(error, FileNotFoundError) or code in (404, 410):
+            return self._refuse("does not exist (404 not found); check the address, or the release may have been removed")
+        if kind in ("PermissionDeniedError", "UnauthenticatedError") or code in (401, 403, 407):
+            return self._refuse(
+                f"may not be read ({code or kind}): private files need credentials, and some servers say this of missing ones"
+            )
+        if 400 <= code < 500:
+            return self._refuse(f"was refused by the server: {_one_line(text)}")
+        if "certificate" in str(error).lower():
+            return self._refuse(
+                "cannot be trusted: its TLS certificate is not signed by a known authority. "
+                "For a private one, let PHASIC_MODELS_CA_BUNDLE (or SSL_CERT_FILE) name its PEM file"
+            )
+        return _Retry(_reason(error))
+
+
+def _open_local(url: str, offset: int, target: Path) -> _Answer:
+    path = local_path(url)
+    try:
+        stream = path.open("rb")
+        size = os.fstat(stream.fileno()).st_size
+        stream.seek(offset)
+    except OSError as error:
+        raise _with_errno(
+            error.errno, f"cannot read {path} (to become {target}): {error.strerror or error}"
+        ) from error
+
+    def chunks() -> Iterator[bytes]:
+        with stream:
+            while chunk := stream.read(_CHUNK):
+                yield chunk
+
+    return _Answer(offset, size, None, "", chunks())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+def _phrase(text: str) -> str:
+    found = re.search(r"status code: \d{3} ([A-Za-z ]+)", text)
+    return found.group(1).strip() if found else ""
+
+
+def _reason(error: BaseException) -> str:
+    """Say in a few words what went wrong with a connection."""
+    text = str(error)
+    for sign, words in (
+        ("TimedOut", "the server went silent (time-out)"),
+        ("timed out", "the server went silent (time-out)"),
+        ("ConnectionRefused", "the connection was refused: nothing answers at that address"),
+        ("dns error", "the server's name is unknown (is the network up?)"),
+        ("failed to lookup address", "the server's name is unknown (is the network up?)"),
+        ("IncompleteBody", "the connection was cut off"),
+        ("ConnectionReset", "the connection was cut off"),
+        ("Connect", "no connection could be made"),
+    ):
+        if sign in text:
+            return words
+    return _one_line(text.split("\n\nDebug source", 1)[0]) or type(error).__name__

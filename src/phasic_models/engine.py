@@ -1,0 +1,444 @@
+"""The binding of the C core: arrays in, arrays out, and the one place where status codes become exceptions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .core._core import ffi, lib  # type: ignore[attr-defined]
+from .errors import (
+    FormatError,
+    GraphError,
+    InfiniteExpectationError,
+    NumericalError,
+    ParameterError,
+    PhasicModelsError,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .graph import Graph
+
+Floats = "npt.NDArray[np.float64]"
+
+LANES = 8
+_ORDER_KINDS = ("trivial", "least_fill", "bfs", "reverse_bfs", "given")
+
+
+class Pattern(NamedTuple):
+    """Order and fill pattern of an elimination, as `phasic_models.dag.SymbolicDAG` describes them."""
+
+    order: npt.NDArray[np.int32]
+    block_ptr: npt.NDArray[np.int32]
+    lower_ptr: npt.NDArray[np.int64]
+    lower_col: npt.NDArray[np.int32]
+    upper_ptr: npt.NDArray[np.int64]
+    upper_col: npt.NDArray[np.int32]
+
+
+_PATTERN_DTYPES = (np.int32, np.int32, np.int64, np.int32, np.int64, np.int32)
+
+
+def symbolic(graph: Graph, order: Any = None, block_ptr: Any = None) -> tuple[Pattern, int, str]:
+    """Find the order and fill pattern of a graph.
+
+    Parameters
+    ----------
+    graph
+        The graph to eliminate.
+    order, block_ptr
+        An order to use instead of the best one found: vertices by position, and the first position of each block.
+
+    Returns
+    -------
+    pattern : Pattern
+    operations : int
+        Multiply-adds of one numeric elimination.
+    ordering : str
+        How many blocks were ordered by which rule, for example ``"least_fill=9,trivial=40"``.
+
+    Raises
+    ------
+    GraphError
+        If a given order does not belong to the graph.
+    """
+    arrays = _GraphArrays(graph)
+    where = ffi.new("pm_where *")
+    _check(lib.pm_graph_check(arrays.graph, arrays.sizes, where), where, graph)
+    out = ffi.new("pm_symbolic **")
+    if order is None:
+        status = lib.pm_symbolic_new(arrays.graph, 0, 0, ffi.NULL, ffi.NULL, out, where)
+    else:
+        order = np.ascontiguousarray(order, dtype=np.int32)
+        block_ptr = np.ascontiguousarray(block_ptr, dtype=np.int32)
+        status = lib.pm_symbolic_new(
+            arrays.graph, order.size, block_ptr.size - 1, _in("int32_t[]", order), _in("int32_t[]", block_ptr), out, where
+        )
+        if status == lib.PM_E_PATTERN:
+            raise GraphError(f"the elimination order does not belong to the graph (at position {where.a})")
+    _check(status, where, graph)
+    handle = ffi.gc(out[0], lib.pm_symbolic_free)
+    c = ffi.new("pm_pattern *")
+    lib.pm_symbolic_pattern(handle, c)
+    lower_ptr = _copy(c.lower_ptr, c.n_rows + 1, np.int64)
+    upper_ptr = _copy(c.upper_ptr, c.n_rows + 1, np.int64)
+    pattern = Pattern(
+        _copy(c.order, c.n_rows, np.int32),
+        _copy(c.block_ptr, c.n_blocks + 1, np.int32),
+        lower_ptr,
+        _copy(c.lower_col, int(lower_ptr[-1]), np.int32),
+        upper_ptr,
+        _copy(c.upper_col, int(upper_ptr[-1]), np.int32),
+    )
+    counts = ffi.new("int64_t[]", len(_ORDER_KINDS))
+    lib.pm_symbolic_ordering(handle, counts)
+    ordering = ",".join(f"{kind}={counts[i]}" for i, kind in enumerate(_ORDER_KINDS) if counts[i])
+    return pattern, int(lib.pm_symbolic_operations(handle)), ordering
+
+
+class Plan:
+    """A graph and its elimination pattern, checked against each other by the core and ready for evaluation.
+
+    Safe to use from many threads: each call takes its own workspace from a pool.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    pattern
+        Its elimination; need not be trusted.
+
+    Raises
+    ------
+    FormatError
+        If the pattern does not belong to the graph.
+    """
+
+    def __init__(self, graph: Graph, pattern: Pattern) -> None:
+        self._graph = graph
+        self._arrays = _GraphArrays(graph)
+        self._pattern = Pattern(
+            *(np.ascontiguousarray(array, dtype) for array, dtype in zip(pattern, _PATTERN_DTYPES, strict=True))
+        )
+        p = self._pattern
+        if p.block_ptr.size < 2 or p.lower_ptr.size != p.order.size + 1 or p.upper_ptr.size != p.order.size + 1:
+            raise FormatError("the arrays of the elimination pattern have lengths that do not fit together")
+        self._c_pattern = ffi.new("pm_pattern *")
+        c = self._c_pattern
+        c.n_rows, c.n_blocks = p.order.size, p.block_ptr.size - 1
+        self._buffers = [
+            _in("int32_t[]", p.order),
+            _in("int32_t[]", p.block_ptr),
+            _in("int64_t[]", p.lower_ptr),
+            _in("int32_t[]", p.lower_col),
+            _in("int64_t[]", p.upper_ptr),
+            _in("int32_t[]", p.upper_col),
+        ]
+        c.order, c.block_ptr, c.lower_ptr, c.lower_col, c.upper_ptr, c.upper_col = self._buffers
+        out = ffi.new("pm_plan **")
+        where = ffi.new("pm_where *")
+        status = lib.pm_plan_new(
+            self._arrays.graph, self._arrays.sizes, c, p.lower_col.size, p.upper_col.size, out, where
+        )
+        if status == lib.PM_E_PATTERN:
+            raise FormatError(f"the elimination pattern does not belong to the graph (at row {where.a})")
+        _check(status, where, graph)
+        self._plan = ffi.gc(out[0], lib.pm_plan_free)
+        self.operations = int(lib.pm_plan_operations(self._plan))
+        self._pool: dict[int, list[Any]] = {1: [], LANES: []}
+        self._uniform_pool: list[Any] = []
+
+    # -- moments ------------------------------------------------------------------------------------------------------
+
+    def moments(self, theta: Floats, k: int, rewards: Floats | None, n_threads: int) -> Floats:
+        """Raw moments 1..k, shape (batch, k); theta (batch, p), rewards (V,) or None."""
+        out = np.empty((theta.shape[0], k))
+        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            return lib.pm_moments(self._plan, ws, n, c_theta, k, c_rewards, _out(out[rows]), where)
+
+        self._batches(theta, n_threads, run)
+        return out
+
+    def joint_moment(self, theta: Floats, rewards: Floats, n_threads: int) -> Floats:
+        """E[Y_1 … Y_k], shape (batch,); rewards (k, V)."""
+        out = np.empty(theta.shape[0])
+        c_rewards = _in("double[]", rewards)
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            return lib.pm_joint_moment(self._plan, ws, n, c_theta, rewards.shape[0], c_rewards, _out(out[rows]), where)
+
+        self._batches(theta, n_threads, run)
+        return out
+
+    def sojourn(self, theta: Floats, n_threads: int) -> Floats:
+        """Expected time in each vertex, shape (batch, V)."""
+        out = np.empty((theta.shape[0], self._graph.vertices_length()))
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            return lib.pm_sojourn(self._plan, ws, n, c_theta, _out(out[rows]), where)
+
+        self._batches(theta, n_threads, run)
+        return out
+
+    def covariance(self, theta: Floats, rewards: Floats, n_threads: int) -> tuple[Floats, Floats]:
+        """Means (batch, m) and covariances (batch, m, m); rewards (m, V)."""
+        m = rewards.shape[0]
+        mean, covariance = np.empty((theta.shape[0], m)), np.empty((theta.shape[0], m, m))
+        c_rewards = _in("double[]", rewards)
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            return lib.pm_covariance(
+                self._plan, ws, n, c_theta, m, c_rewards, _out(mean[rows]), _out(covariance[rows]), where
+            )
+
+        self._batches(theta, n_threads, run)
+        return mean, covariance
+
+    def moments_grad(self, theta: Floats, k: int, rewards: Floats | None, n_threads: int) -> tuple[Floats, Floats]:
+        """Moments (batch, k) and their derivatives by theta (batch, k, p)."""
+        out, grad = np.empty((theta.shape[0], k)), np.empty((theta.shape[0], k, theta.shape[1]))
+        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            return lib.pm_moments_grad(
+                self._plan, ws, n, c_theta, k, c_rewards, _out(out[rows]), _out(grad[rows]), where
+            )
+
+        self._batches(theta, n_threads, run)
+        return out, grad
+
+    # -- distribution -------------------------------------------------------------------------------------------------
+
+    def uniformize(
+        self, theta: Floats, times: Floats, what: tuple[str, ...], tol: float, max_steps: int, n_threads: int
+    ) -> dict[str, Floats]:
+        """Any of pdf, cdf and sf at `times`, each of shape (batch, T)."""
+        results = {name: np.empty((theta.shape[0], times.size)) for name in what}
+        c_times = _in("double[]", times)
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            uniform = self._take_uniform()
+            try:
+                outs = [_out(results[name][rows]) if name in results else ffi.NULL for name in ("pdf", "cdf", "sf")]
+                return lib.pm_uniform_eval(
+                    self._plan, ws, uniform, n, c_theta, times.size, c_times, tol, max_steps, *outs, where
+                )
+            finally:
+                self._uniform_pool.append(uniform)
+
+        self._batches(theta, n_threads, run, lanes=1, times=times)
+        return results
+
+    def rate(self, theta: Floats) -> Floats:
+        """Uniformization rate, shape (batch,)."""
+        out = np.empty(theta.shape[0])
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            return lib.pm_uniform_rate(self._plan, ws, n, c_theta, _out(out[rows]), where)
+
+        self._batches(theta, 1, run, lanes=1)
+        return out
+
+    def edge_weights(self, theta: Floats) -> Floats:
+        """Weight of every edge, shape (batch, n_edges)."""
+        out = np.empty((theta.shape[0], self._graph.n_edges))
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            return lib.pm_weights(self._plan, ws, n, c_theta, _out(out[rows]), where)
+
+        self._batches(theta, 1, run, lanes=1)
+        return out
+
+    # -- workspaces and threads ---------------------------------------------------------------------------------------
+
+    def _batches(
+        self,
+        theta: Floats,
+        n_threads: int,
+        run: Callable[[Any, int, Any, slice, Any], int],
+        *,
+        lanes: int | None = None,
+        times: Floats | None = None,
+    ) -> None:
+        """Call `run` on consecutive parts of the batch, one part per thread; the core releases the GIL."""
+        n = theta.shape[0]
+        if n == 0:
+            return
+        lanes = lanes or (1 if n == 1 else LANES)
+
+        def part(first: int, stop: int) -> None:
+            where = ffi.new("pm_where *")
+            ws = self._take_workspace(lanes)
+            try:
+                rows = slice(first, stop)
+                status = run(ws, stop - first, _in("double[]", theta[rows]), rows, where)
+            finally:
+                self._pool[lanes].append(ws)
+            if status != lib.PM_OK:
+                where.a += first
+                _check(status, where, self._graph, theta, times)
+
+        groups = -(-n // lanes)
+        n_parts = min(n_threads, groups)
+        if n_parts <= 1:
+            part(0, n)
+            return
+        bounds = [min(n, i * groups // n_parts * lanes) for i in range(n_parts)] + [n]
+        with ThreadPoolExecutor(n_parts) as pool:
+            for done in [pool.submit(part, *pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)]:
+                done.result()
+
+    def _take_workspace(self, lanes: int) -> Any:
+        try:
+            return self._pool[lanes].pop()
+        except IndexError:
+            out = ffi.new("pm_workspace **")
+            _check(lib.pm_workspace_new(self._plan, lanes, out), None, self._graph)
+            return ffi.gc(out[0], lib.pm_workspace_free)
+
+    def _take_uniform(self) -> Any:
+        try:
+            return self._uniform_pool.pop()
+        except IndexError:
+            out = ffi.new("pm_uniform **")
+            _check(lib.pm_uniform_new(self._plan, out), None, self._graph)
+            return ffi.gc(out[0], lib.pm_uniform_free)
+
+
+def thread_count(n_threads: int | None) -> int:
+    """Return the number of threads to use: what was asked for, else 1; -1 stands for all processors.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither positive nor -1.
+    """
+    if n_threads is None:
+        return 1
+    if n_threads == -1:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if n_threads < 1:
+        raise ParameterError(f"n_threads must be positive or -1 for all processors, not {n_threads}")
+    return n_threads
+
+
+class _GraphArrays:
+    """A pm_graph that borrows the arrays of a Graph, and keeps them alive."""
+
+    def __init__(self, graph: Graph) -> None:
+        w = graph.weights
+        self.graph = ffi.new("pm_graph *")
+        self.sizes = ffi.new("pm_graph_sizes *")
+        c = self.graph
+        c.n_vertices, c.n_params, c.discrete = graph.vertices_length(), graph.param_length(), graph.discrete
+        c.n_affine, c.n_program = w.affine_base.size, w.program_op.size
+        self.sizes.n_edges, self.sizes.n_affine_terms = graph.edge_target.size, w.affine_coef.size
+        self._buffers = [
+            _in("int64_t[]", graph.edge_ptr),
+            _in("int32_t[]", graph.edge_target),
+            _in("int32_t[]", graph.edge_slot),
+            _in("double[]", w.affine_base),
+            _in("int64_t[]", w.affine_ptr),
+            _in("int32_t[]", w.affine_param),
+            _in("double[]", w.affine_coef),
+            _in("uint8_t[]", w.program_op),
+            _in("int32_t[]", w.program_a),
+            _in("int32_t[]", w.program_b),
+        ]
+        (
+            c.edge_ptr,
+            c.edge_target,
+            c.edge_slot,
+            c.affine_base,
+            c.affine_ptr,
+            c.affine_param,
+            c.affine_coef,
+            c.program_op,
+            c.program_a,
+            c.program_b,
+        ) = self._buffers
+
+
+def _in(ctype: str, array: npt.NDArray[Any]) -> Any:
+    # Arrays come from this package's own classes, which fix dtype and contiguity; from_buffer refuses anything else.
+    return ffi.from_buffer(ctype, array)
+
+
+def _out(array: npt.NDArray[np.float64]) -> Any:
+    return ffi.from_buffer("double[]", array, require_writable=True)
+
+
+def _copy(pointer: Any, size: int, dtype: Any) -> npt.NDArray[Any]:
+    if size == 0:
+        return np.empty(0, dtype)
+    return np.frombuffer(ffi.buffer(pointer, size * np.dtype(dtype).itemsize), dtype).copy()
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+def _state_text(graph: Graph, vertex: int) -> str:
+    if vertex == 0:
+        return "the starting vertex"
+    return f"state ({', '.join(map(str, graph.state_array[vertex].tolist()))})"
+
+
+def _slot_text(graph: Graph, slot: int) -> str:
+    """Describe the first edge that has this weight."""
+    edge = int(np.flatnonzero(graph.edge_slot == slot)[0])
+    source = int(np.searchsorted(graph.edge_ptr, edge, side="right")) - 1
+    target = int(graph.edge_target[edge])
+    return f"the transition from {_state_text(graph, source)} to {_state_text(graph, target)}"
+
+
+def _theta_text(theta: Floats | None, row: int) -> str:
+    if theta is None or theta.shape[1] == 0:
+        return ""
+    at = f"theta[{row}] = " if theta.shape[0] > 1 else "theta = "
+    return f" at {at}{np.array2string(theta[row], max_line_width=1000, threshold=8)}"
+
+
+def _check(
+    status: int, where: Any, graph: Graph, theta: Floats | None = None, times: Floats | None = None
+) -> None:
+    """Raise the exception of a status code; every code of the core comes through here."""
+    if status == lib.PM_OK:
+        return
+    message = ffi.string(lib.pm_message(status)).decode()
+    if status == lib.PM_E_MEMORY:
+        raise MemoryError(f"out of memory for a model of {graph.vertices_length()} vertices")
+    if where is None:
+        raise PhasicModelsError(message)
+    a, b, value = int(where.a), int(where.b), float(where.value)
+    at = _theta_text(theta, a)
+    if status == lib.PM_E_INDEX:
+        raise GraphError(f"{message} (array {a}, entry {b})")
+    if status == lib.PM_E_NOT_FINITE:
+        raise ParameterError(f"the weight of {_slot_text(graph, b)} is {value}{at}")
+    if status == lib.PM_E_NEGATIVE:
+        raise ParameterError(f"the weight of {_slot_text(graph, b)} is negative, {value}{at}")
+    if status == lib.PM_E_PROBABILITY:
+        raise ParameterError(f"the jump probabilities out of {_state_text(graph, b)} sum to {value}{at}, more than 1")
+    if status == lib.PM_E_INFINITE:
+        raise InfiniteExpectationError(
+            f"absorption is not certain{at}: {_state_text(graph, b)} is reached and never left for good, "
+            "so the expectation is infinite"
+        )
+    if status == lib.PM_E_INITIAL:
+        raise ParameterError(f"the initial probabilities sum to zero{at}")
+    if status == lib.PM_E_OVERFLOW:
+        raise NumericalError(f"{message}{at}")
+    if status == lib.PM_E_TIME:
+        rule = "a whole number of steps, 0 or more" if graph.discrete else "0 or more, and finite"
+        entry = f"times[{b}]" if times is None or times.size > 1 else "the time"
+        raise ParameterError(f"{entry} is {value}; it must be {rule}")
+    if status == lib.PM_E_LIMIT:
+        raise NumericalError(f"uniformization would need {value:.3g} steps{at}, more than max_steps allows")
+    raise ParameterError(message)

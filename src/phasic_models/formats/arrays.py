@@ -1,0 +1,210 @@
+"""The binary form ``<name>.safetensors``: the engine's arrays, opened without a parse.
+
+The file is ordinary safetensors. Its metadata has one key, because safetensors writes several in random order; the
+value is a JSON text with the labels of the model and a SHA-256 over those labels and all tensor bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from ..errors import FormatError
+from .decoding import FORMAT_VERSION, check_version
+
+if TYPE_CHECKING:
+    from ..dag import SymbolicDAG
+
+METADATA_KEY = "phasic_models"
+
+_I32, _I64, _F64, _U8 = "I32", "I64", "F64", "U8"
+_NUMPY: dict[str, np.dtype[Any]] = {_I32: np.dtype("<i4"), _I64: np.dtype("<i8"), _F64: np.dtype("<f8"), _U8: np.dtype("u1")}
+
+# Tensor: dtype. A file holds exactly these.
+_GRAPH = {"state_array": _I64, "edge_ptr": _I64, "edge_target": _I32, "edge_slot": _I32}
+_WEIGHTS = {
+    "affine_base": _F64,
+    "affine_ptr": _I64,
+    "affine_param": _I32,
+    "affine_coef": _F64,
+    "program_op": _U8,
+    "program_a": _I32,
+    "program_b": _I32,
+}
+_PATTERN = {
+    "order": _I32,
+    "block_ptr": _I32,
+    "lower_ptr": _I64,
+    "lower_col": _I32,
+    "upper_ptr": _I64,
+    "upper_col": _I32,
+}
+TENSORS = _GRAPH | _WEIGHTS | _PATTERN
+
+
+class Labels(msgspec.Struct, frozen=True):
+    """What the arrays do not say."""
+
+    format_version: str
+    graph_hash: str
+    param_names: list[str]
+    is_discrete: bool
+    ordering: str
+    operations: int
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    sha256: str
+    model: msgspec.Raw
+
+
+class _Header(msgspec.Struct):
+    metadata: dict[str, str] = msgspec.field(name="__metadata__", default_factory=dict)
+
+
+def dag_to_bytes(dag: SymbolicDAG) -> bytes:
+    """Write a model as safetensors; the same model gives the same bytes on any machine.
+
+    Parameters
+    ----------
+    dag : SymbolicDAG
+        The eliminated model.
+    """
+    graph = dag.graph
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    for holder, names in ((graph, _GRAPH), (graph.weights, _WEIGHTS), (dag, _PATTERN)):
+        for name, dtype in names.items():
+            tensors[name] = np.ascontiguousarray(getattr(holder, name), dtype=_NUMPY[dtype])
+    labels = Labels(
+        FORMAT_VERSION,
+        graph.content_hash(),
+        list(graph.param_names),
+        bool(graph.discrete),
+        dag.ordering,
+        int(dag.operations),
+    )
+    try:
+        model = msgspec.json.encode(labels)
+    except UnicodeEncodeError as error:
+        raise FormatError(f"a parameter name cannot be written: {error}") from None
+    # The digest covers the bytes behind the header, in the order that the library gives them; so it is laid out twice.
+    blank = save(tensors, {METADATA_KEY: _metadata("0" * 64, model)})
+    digest = hashlib.sha256(model)
+    digest.update(memoryview(blank)[_data_start(blank, "<bytes>") :])
+    return bytes(save(tensors, {METADATA_KEY: _metadata(digest.hexdigest(), model)}))
+
+
+def _metadata(digest: str, model: bytes) -> str:
+    return f'{{"sha256":"{digest}","model":{model.decode()}}}'
+
+
+def dag_from_bytes(data: bytes, *, source: str = "<bytes>") -> SymbolicDAG:
+    """Read a model from safetensors bytes and verify all of it.
+
+    Checked are the header (by the safetensors library), the digest over labels and tensor bytes, the graph and its
+    hash, and (in C) the bounds, order and closure of the elimination pattern.
+
+    Parameters
+    ----------
+    data : bytes
+        The content of a ``.safetensors`` file.
+    source : str
+        File name or other origin, for messages.
+
+    Returns
+    -------
+    SymbolicDAG
+        The model.
+
+    Raises
+    ------
+    FormatError
+        The bytes are not such a file, or were altered.
+    """
+    try:
+        found = deserialize(data)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise FormatError(f"{source}: not a safetensors file (truncated or altered?): {error}") from None
+    start = _data_start(data, source)
+    labels = _read_labels(data, start, source)
+    arrays = _read_arrays(dict(found), source)
+    return _build(labels, arrays, source)
+
+
+def _data_start(data: bytes, source: str) -> int:
+    """Where the tensor bytes begin: after the header's length and the header."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    if len(data) < 8 or start > len(data):
+        raise FormatError(f"{source}: not a safetensors file: truncated in its header")
+    return start
+
+
+def _read_labels(data: bytes, start: int, source: str) -> Labels:
+    try:
+        text = msgspec.json.decode(data[8:start], type=_Header).metadata.get(METADATA_KEY)
+        if text is None:
+            raise FormatError(
+                f"{source}: a safetensors file, but not of phasic-models: its metadata has no key {METADATA_KEY!r}"
+            )
+        metadata = msgspec.json.decode(text, type=_Metadata)
+        labels = msgspec.json.decode(metadata.model, type=Labels)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError(f"{source}: metadata (altered?): {error}") from None
+    check_version(labels.format_version, source)
+    digest = hashlib.sha256(metadata.model)
+    digest.update(memoryview(data)[start:])
+    if digest.hexdigest() != metadata.sha256:
+        raise FormatError(
+            f"{source}: altered or damaged: the SHA-256 of its content is {digest.hexdigest()}, it says "
+            f"{metadata.sha256!r}; fetch or build it again"
+        )
+    return labels
+
+
+def _read_arrays(found: dict[str, dict[str, Any]], source: str) -> dict[str, npt.NDArray[Any]]:
+    arrays = {}
+    for name, dtype in TENSORS.items():
+        tensor = found.get(name)
+        if tensor is None:
+            raise FormatError(f"{source}: the tensor {name!r} is missing")
+        dimensions = 2 if name == "state_array" else 1
+        if tensor["dtype"] != dtype or len(tensor["shape"]) != dimensions:
+            raise FormatError(
+                f"{source}: the tensor {name!r} has type {tensor['dtype']} and shape {tensor['shape']}; "
+                f"expected {dtype} and {dimensions} dimension(s)"
+            )
+        stored = _NUMPY[dtype]
+        array = np.frombuffer(tensor["data"], dtype=stored).reshape(tensor["shape"])
+        arrays[name] = array if stored.isnative else array.astype(stored.newbyteorder("="))
+    return arrays
+
+
+def _build(labels: Labels, arrays: dict[str, npt.NDArray[Any]], source: str) -> SymbolicDAG:
+    from ..dag import SymbolicDAG  # a later room: at import time it does not exist yet
+    from ..expr import WeightTable
+    from ..graph import Graph
+
+    try:
+        graph = Graph.from_canonical_arrays(
+            **{name: arrays[name] for name in _GRAPH},
+            weights=WeightTable(**{name: arrays[name] for name in _WEIGHTS}),
+            discrete=labels.is_discrete,
+            param_names=tuple(labels.param_names),
+        )
+        if graph.content_hash() != labels.graph_hash:
+            raise FormatError(f"the graph's hash is {graph.content_hash()}, the file says {labels.graph_hash!r}")
+        dag = SymbolicDAG(
+            graph,
+            **{name: arrays[name] for name in _PATTERN},
+            operations=labels.operations,
+            ordering=labels.ordering,
+        )
+    except ValueError as error:  # GraphError, FormatError, and what is said of bad parameter names
+        raise FormatError(f"{source}: {error}") from None
+    return dag

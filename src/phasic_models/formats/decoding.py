@@ -1,0 +1,119 @@
+"""Strict, typed decoding of JSON: any input gives a checked object or a FormatError that names the place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..errors import FormatError
+
+FORMAT_VERSION = "1.0"
+"""The format version that this package writes."""
+
+_MAJOR = FORMAT_VERSION.split(".")[0]
+
+T = TypeVar("T")
+
+
+class _VersionOnly(msgspec.Struct):
+    format_version: str | None = None
+
+
+def encode_text(text: str, source: str) -> bytes:
+    """UTF-8 bytes of a text; a lone surrogate, which no file can hold, is a FormatError."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise FormatError(f"{source}: not valid Unicode: {error}") from None
+
+
+def decode_json(data: bytes, kind: type[T], source: str, *, unversioned: str = "0") -> T:
+    """Decode a JSON document into a typed object.
+
+    Parameters
+    ----------
+    data : bytes
+        The document, UTF-8 without a byte-order mark.
+    kind : type
+        A msgspec Struct.
+    source : str
+        File name or other origin, for messages.
+    unversioned : str
+        The format version of a document that states none.
+
+    Raises
+    ------
+    FormatError
+        The bytes are not JSON or not of this type (the message has the JSON path), a key occurs twice in one object,
+        or the major format version is unknown.
+    """
+    # The version first: a document of another format shall be named as such, not by the first key that differs.
+    version = _decode(data, _VersionOnly, source).format_version
+    check_version(unversioned if version is None else version, source)
+    result = _decode(data, kind, source)
+    _refuse_duplicate_keys(data, source)
+    return result
+
+
+def _decode(data: bytes, kind: type[T], source: str) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise FormatError(f"{source}: {error}") from None
+    except msgspec.DecodeError as error:
+        raise FormatError(f"{source}: not valid JSON (truncated or altered?): {error}") from None
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{source}: not valid UTF-8 (altered?): {error}") from None
+    except RecursionError:
+        raise FormatError(f"{source}: not a phasic-models document: nested too deeply") from None
+
+
+def _refuse_duplicate_keys(data: bytes, source: str) -> None:
+    """Two readers may disagree on which of two equal keys counts, so neither is believed."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        if len(pairs) > 1:
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    raise FormatError(f"{source}: the key {key!r} occurs twice in one object")
+                seen.add(key)
+
+    try:
+        # Numbers are not needed here, and an int of thousands of digits under an unknown key must not raise.
+        json.loads(data, object_pairs_hook=check, parse_int=_ignore, parse_float=_ignore)
+    except RecursionError:
+        raise FormatError(f"{source}: not a phasic-models document: nested too deeply") from None
+
+
+def _ignore(_: str) -> None:
+    return None
+
+
+def check_version(version: str, source: str) -> None:
+    """Refuse a document of another major format version.
+
+    Raises
+    ------
+    FormatError
+        The message names the command that converts the document.
+    """
+    major, dot, minor = version.partition(".")
+    if major == _MAJOR and (not dot or (minor.isascii() and minor.isdigit())):
+        return
+    if version == "0" or (major == "0" and dot):
+        raise FormatError(
+            f"{source}: format version {version!r} is older than {_MAJOR}.x, which this phasic-models reads; "
+            "convert the file with 'ptd-cache migrate'"
+        )
+    if major.isascii() and major.isdigit() and int(major[:9]) > int(_MAJOR):
+        raise FormatError(
+            f"{source}: format version {version!r} is newer than {_MAJOR}.x, which this phasic-models reads; "
+            "update phasic-models, or convert the file with 'ptd-cache migrate' of a version that knows both"
+        )
+    raise FormatError(
+        f"{source}: format version {version!r} is not one that phasic-models reads ({_MAJOR}.x); "
+        "'ptd-cache migrate' converts files of other versions"
+    )

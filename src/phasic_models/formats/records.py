@@ -1,0 +1,289 @@
+"""The records beside a model: ``<name>.meta``, and the ``manifest.json`` of a folder of models."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from ..errors import FormatError
+from .decoding import FORMAT_VERSION, decode_json
+from .files import sha256_file, write_atomic
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Status = Literal["provisional", "verified", "retracted"]
+NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+
+_CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
+# One path component that means the same on every system: no separators, drives, wildcards or control characters, no
+# trailing dot or space (Windows drops them), no leading dot (hidden files and "..").
+_FILE_NAME = re.compile(r"[^.\x00-\x1f\x7f<>:\"/\\|?*][^\x00-\x1f\x7f<>:\"/\\|?*]*(?<![. ])\Z")
+
+
+class Parameter(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One entry of θ."""
+
+    name: NonEmpty
+    description: str = ""
+    unit: str = ""
+    example: float | None = None
+
+
+class Citation(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Where a model comes from."""
+
+    authors: str = ""
+    year: int | None = None
+    title: str = ""
+    doi: str | None = None
+    url: str | None = None
+
+
+class Erratum(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A mistake that was found in a published model: which library versions it affects, and which mends it."""
+
+    description: str
+    affected: str | None = None
+    fixed_in: str | None = None
+
+
+class Retraction(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Why a model must not be used any more, and the library version that mends it."""
+
+    reason: NonEmpty
+    fixed_in: str | None = None
+
+
+class Stats(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Size of a model and cost of its elimination."""
+
+    vertices: Count | None = None
+    edges: Count | None = None
+    operations: Count | None = None
+    elimination_time_ms: float | None = None
+
+
+class ModelMeta(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Metadata of one model: the content of ``<name>.meta``.
+
+    Attributes
+    ----------
+    model_name, description : str
+        What the model is.
+    phasic_version : str
+        The phasic release whose conventions the model follows.
+    created : str
+        When the model was first made, as ISO 8601 in UTC.
+    graph_hash : str
+        Content hash of the graph; equals that of the model files.
+    stats : Stats
+        Size and cost.
+    parameters : dict
+        The arguments that the graph was built with, by name.
+    theta : list of Parameter
+        The entries of θ, in order.
+    compatible_versions, phasic_min_version, phasic_max_version
+        The phasic versions that the model may be used beside; see `phasic_models.compat`.
+    phasic_models_min_version, phasic_models_max_version
+        The same for this package.
+    format_version : str
+        Version of the file formats.
+    is_discrete : bool
+        Whether time is discrete.
+    status : str
+        ``provisional``, ``verified`` or ``retracted``; for the last, `retraction` tells why.
+    """
+
+    model_name: NonEmpty
+    description: str = ""
+    format_version: str | None = None
+    phasic_version: str | None = None
+    created: str | None = None
+    graph_hash: NonEmpty
+    stats: Stats | None = None
+    parameters: dict[str, Any] = {}
+    compatible_versions: list[str] = []
+    phasic_min_version: str | None = None
+    phasic_max_version: str | None = None
+    phasic_models_min_version: str | None = None
+    phasic_models_max_version: str | None = None
+    is_discrete: bool | None = None
+    theta: list[Parameter] = []
+    license: str | None = None
+    citation: Citation | None = None
+    status: Status | None = None
+    retraction: Retraction | None = None
+    errata: list[Erratum] = []
+
+
+class ManifestModel(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One model in a manifest."""
+
+    name: NonEmpty
+    hash: NonEmpty
+    description: str = ""
+    vertices: Count | None = None
+    parameters: list[str] = []
+    status: Status | None = None
+
+
+class Manifest(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Table of contents of a folder of models: the content of ``manifest.json``.
+
+    Attributes
+    ----------
+    category, description, version : str
+        The library.
+    models : list of ManifestModel
+        Its models; `ManifestModel.parameters` are the names of θ.
+    checksums : dict of str to str
+        File name to ``"sha256:"`` and 64 hexadecimal digits.
+    """
+
+    category: NonEmpty
+    description: str = ""
+    version: str = "0.0.0"
+    format_version: str | None = None
+    license: str | None = None
+    phasic_min_version: str | None = None
+    phasic_max_version: str | None = None
+    phasic_models_min_version: str | None = None
+    phasic_models_max_version: str | None = None
+    compatible_versions: list[str] = []
+    models: list[ManifestModel]
+    checksums: dict[str, str] = {}
+
+
+def decode_meta(data: bytes, *, source: str = "<bytes>") -> ModelMeta:
+    """Decode the content of a ``.meta`` file; a missing format version means 1.0, as in hand-written files."""
+    return decode_json(data, ModelMeta, source, unversioned=FORMAT_VERSION)
+
+
+def encode_meta(meta: ModelMeta) -> bytes:
+    """Return the text of a ``.meta`` file: fixed key order, two spaces of indentation."""
+    return _encode(meta, meta.model_name)
+
+
+def read_meta(path: str | os.PathLike[str]) -> ModelMeta:
+    """Read a ``.meta`` file.
+
+    Raises
+    ------
+    FormatError
+        The message names the file and the place in it.
+    OSError
+        The file cannot be read.
+    """
+    return decode_meta(Path(path).read_bytes(), source=os.fspath(path))
+
+
+def write_meta(path: str | os.PathLike[str], meta: ModelMeta) -> None:
+    """Write a ``.meta`` file atomically."""
+    write_atomic(path, encode_meta(meta))
+
+
+def decode_manifest(data: bytes, *, source: str = "<bytes>") -> Manifest:
+    """Decode the content of a ``manifest.json``; names and checksums are checked for their form."""
+    manifest = decode_json(data, Manifest, source, unversioned=FORMAT_VERSION)
+    seen: set[str] = set()
+    for index, model in enumerate(manifest.models):
+        if not _FILE_NAME.match(model.name):
+            raise FormatError(f"{source}: {model.name!r} cannot be a file name - at `$.models[{index}].name`")
+        if model.name in seen:
+            raise FormatError(f"{source}: {model.name!r} is listed twice - at `$.models[{index}].name`")
+        seen.add(model.name)
+    for name, checksum in manifest.checksums.items():
+        if not _FILE_NAME.match(name):
+            raise FormatError(f"{source}: {name!r} cannot be a file name - at `$.checksums`")
+        if not _CHECKSUM.match(checksum):
+            raise FormatError(
+                f"{source}: {checksum!r} is not 'sha256:' and 64 hexadecimal digits - at `$.checksums[{name!r}]`"
+            )
+    return manifest
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the text of a ``manifest.json``: fixed key order, checksums by file name, two spaces of indentation."""
+    checksums = dict(sorted(manifest.checksums.items()))
+    return _encode(msgspec.structs.replace(manifest, checksums=checksums), manifest.category)
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Read a ``manifest.json``.
+
+    Raises
+    ------
+    FormatError
+        The message names the file and the place in it.
+    OSError
+        The file cannot be read.
+    """
+    return decode_manifest(Path(path).read_bytes(), source=os.fspath(path))
+
+
+def write_manifest(path: str | os.PathLike[str], manifest: Manifest) -> None:
+    """Write a ``manifest.json`` atomically."""
+    write_atomic(path, encode_manifest(manifest))
+
+
+def manifest_problems(folder: str | os.PathLike[str], manifest: Manifest | None = None) -> list[str]:
+    """Compare the files of a folder with its manifest.
+
+    Parameters
+    ----------
+    folder : path-like
+        The folder that holds ``manifest.json``.
+    manifest : Manifest, optional
+        Its manifest, if it has been read already.
+
+    Returns
+    -------
+    list of str
+        One sentence for each file that is missing or differs, and for each model without a ``.json`` or
+        ``.safetensors`` file that a checksum covers; empty if all is well.
+    """
+    root = Path(folder)
+    if manifest is None:
+        manifest = read_manifest(root / "manifest.json")
+    problems = []
+    for name, expected in sorted(manifest.checksums.items()):
+        path = root / name
+        try:
+            found = f"sha256:{sha256_file(path)}"
+        except FileNotFoundError:
+            problems.append(f"{path}: missing")
+        except OSError as error:
+            problems.append(f"{path}: cannot be read: {error.strerror or error}")
+        else:
+            if found != expected:
+                problems.append(f"{path}: altered or damaged: its checksum is {found}, the manifest says {expected}")
+    covered = {name.removesuffix(suffix) for name in manifest.checksums for suffix in (".json", ".safetensors")}
+    for model in manifest.models:
+        if model.name not in covered and model.hash not in covered:
+            problems.append(f"{root}: no checksum covers a file of the model {model.name!r}")
+    return problems
+
+
+def _encode(record: msgspec.Struct, name: str) -> bytes:
+    plain = msgspec.to_builtins(record)
+    _refuse_non_finite(plain, name, "$")
+    try:
+        return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    except UnicodeEncodeError as error:
+        raise FormatError(f"{name}: not valid Unicode: {error}") from None
+
+
+def _refuse_non_finite(value: Any, name: str, path: str) -> None:
+    """JSON has no NaN and no infinity, and msgspec would quietly write null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FormatError(f"{name}: {value} cannot be written as JSON - at `{path}`")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_non_finite(item, name, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _refuse_non_finite(item, name, f"{path}[{index}]")

@@ -1,0 +1,315 @@
+"""Model: a phase-type distribution, evaluated at parameter vectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arguments import (
+    MAX_JOINT,
+    MAX_MOMENT,
+    check_count,
+    check_reward_vector,
+    check_rewards,
+    check_theta,
+    check_times,
+    check_tolerance,
+)
+from .engine import thread_count
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .dag import SymbolicDAG
+    from .graph import Graph
+
+    Floats = npt.NDArray[np.float64]
+
+#: Largest number of uniformization steps before a density is refused.
+DEFAULT_MAX_STEPS = 20_000_000
+
+
+class Model:
+    """A phase-type distribution whose rates are functions of a parameter vector θ.
+
+    In every method `theta` has shape (p,) or (batch, p), and results gain a leading batch axis with it; a model without
+    parameters takes ``None`` or ``[]``. Times are in the unit of 1/rate, or whole steps if the model is discrete. Rewards
+    have shape (V,), in the order of `states`; those of the starting vertex and of absorbing vertices count for nothing.
+    With rewards r, Y = Σ_v r_v T_v is meant, where T_v is the time (or number of steps) spent in v before absorption;
+    without, the time until absorption. Everything is float64. Methods may be called from many threads at once.
+
+    Parameters
+    ----------
+    dag
+        The eliminated graph.
+
+    Examples
+    --------
+    >>> from phasic_models import Graph
+    >>> def coalescent(state, n=4):
+    ...     if len(state) == 0:
+    ...         return [([n], 1.0, [1.0])]
+    ...     k = state[0]
+    ...     return [([k - 1], 0.0, [k * (k - 1) / 2])] if k > 1 else []
+    >>> model = Graph(coalescent).model()
+    >>> model.expectation([1.0])
+    1.5
+    """
+
+    def __init__(self, dag: SymbolicDAG) -> None:
+        self.dag = dag
+
+    @property
+    def graph(self) -> Graph:
+        """The graph."""
+        return self.dag.graph
+
+    @property
+    def param_names(self) -> tuple[str, ...]:
+        """Names of the parameters, in the order of θ."""
+        return self.graph.param_names
+
+    @property
+    def states(self) -> npt.NDArray[np.int64]:
+        """States, shape (V, state_length); row 0 is the starting vertex, all zeros."""
+        return self.graph.state_array
+
+    @property
+    def discrete(self) -> bool:
+        """Whether time goes in whole steps."""
+        return self.graph.discrete
+
+    # -- distribution -------------------------------------------------------------------------------------------------
+
+    def __call__(self, theta: Any, times: Any, **options: Any) -> Floats:
+        """Return the density (discrete: the probability mass) at `times`; see `pdf`."""
+        return self.pdf(theta, times, **options)
+
+    def pdf(
+        self,
+        theta: Any,
+        times: Any,
+        *,
+        tol: float = 1e-12,
+        max_steps: int = DEFAULT_MAX_STEPS,
+        n_threads: int | None = None,
+    ) -> Floats:
+        """Return the density of the time until absorption; for a discrete model its probability mass.
+
+        Parameters
+        ----------
+        theta
+            Shape (p,) or (batch, p).
+        times
+            Any shape; 0 or more, finite, and whole numbers if the model is discrete.
+        tol
+            Bound of the truncation error, relative to the value.
+        max_steps
+            Bound of the number of uniformization steps, about largest rate × largest time.
+        n_threads
+            Threads over the batch; -1 for all processors.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape of `times`, or (batch, \\*shape of `times`).
+
+        Raises
+        ------
+        ParameterError
+            If an argument is out of range; the message names the entry.
+        NumericalError
+            If more than `max_steps` steps are needed.
+
+        Notes
+        -----
+        A probability to be absorbed at once is no part of the density of a continuous model; ``cdf(theta, 0)`` is that mass.
+
+        References
+        ----------
+        A. Jensen (1953), Markoff chains as an aid in the study of Markoff processes. Scandinavian Actuarial Journal 36,
+        87-91. https://doi.org/10.1080/03461238.1953.10419459
+        """
+        return self._distribution("pdf", theta, times, tol, max_steps, n_threads)
+
+    def cdf(
+        self,
+        theta: Any,
+        times: Any,
+        *,
+        tol: float = 1e-12,
+        max_steps: int = DEFAULT_MAX_STEPS,
+        n_threads: int | None = None,
+    ) -> Floats:
+        """Return the probability to be absorbed by each time; parameters and errors as for `pdf`."""
+        return self._distribution("cdf", theta, times, tol, max_steps, n_threads)
+
+    def sf(
+        self,
+        theta: Any,
+        times: Any,
+        *,
+        tol: float = 1e-12,
+        max_steps: int = DEFAULT_MAX_STEPS,
+        n_threads: int | None = None,
+    ) -> Floats:
+        """Return the survival function 1 - cdf, with full relative accuracy in the tail; otherwise as `pdf`."""
+        return self._distribution("sf", theta, times, tol, max_steps, n_threads)
+
+    def _distribution(
+        self, what: str, theta: Any, times: Any, tol: float, max_steps: int, n_threads: int | None
+    ) -> Floats:
+        batch, is_batch = check_theta(theta, self.graph)
+        at = check_times(times)
+        steps = check_count(max_steps, "max_steps", 1, 2**62)
+        flat = np.ascontiguousarray(at.reshape(-1))
+        values = self.dag.plan.uniformize(
+            batch, flat, (what,), check_tolerance(tol), steps, thread_count(n_threads)
+        )[what]
+        shaped = values.reshape(batch.shape[0], *at.shape)
+        return shaped if is_batch else shaped[0]
+
+    # -- moments ------------------------------------------------------------------------------------------------------
+
+    def expectation(self, theta: Any, rewards: Any = None, *, n_threads: int | None = None) -> Any:
+        """Return E[Y].
+
+        Parameters
+        ----------
+        theta
+            Shape (p,) or (batch, p).
+        rewards
+            Shape (V,) for one reward, or (m, V) for several at the cost of one.
+        n_threads
+            Threads over the batch; -1 for all processors.
+
+        Returns
+        -------
+        float or numpy.ndarray
+            A float; shape (m,) with several rewards; with a leading batch axis if `theta` has one.
+
+        Raises
+        ------
+        ParameterError
+            If an argument is out of range.
+        InfiniteExpectationError
+            If absorption is not certain at this θ.
+        NumericalError
+            If the result overflows.
+        """
+        checked = check_rewards(rewards, self.graph)
+        if checked is not None and checked.ndim == 2:
+            return self.sojourn(theta, n_threads=n_threads) @ checked.T
+        return self._scalar(self._moments(theta, 1, checked, n_threads), theta)
+
+    def moments(self, theta: Any, k: int, rewards: Any = None, *, n_threads: int | None = None) -> Floats:
+        """Return the first `k` raw moments E[Y], …, E[Y^k], shape (k,) or (batch, k).
+
+        Errors as for `expectation`; `k` is at most 64.
+
+        References
+        ----------
+        M. Bladt, B. F. Nielsen (2017), Matrix-Exponential Distributions in Applied Probability, Springer, theorem 3.1.16;
+        for discrete models the recursion over the first step.
+        """
+        count = check_count(k, "k", 1, MAX_MOMENT)
+        values = self._moments(theta, count, check_reward_vector(rewards, self.graph), n_threads)
+        return values if np.ndim(theta) == 2 else values[0]
+
+    def variance(self, theta: Any, rewards: Any = None, *, n_threads: int | None = None) -> Any:
+        """Return Var[Y], a float or shape (batch,); a sum of conditional variances, so nothing cancels.
+
+        Errors as for `expectation`.
+        """
+        return self.covariance(theta, rewards, rewards, n_threads=n_threads)
+
+    def covariance(
+        self, theta: Any, rewards1: Any = None, rewards2: Any = None, *, n_threads: int | None = None
+    ) -> Any:
+        """Return the covariance of the sums of two rewards, a float or shape (batch,); None stands for ones.
+
+        Errors as for `expectation`.
+        """
+        first = self._ones_if_none(check_reward_vector(rewards1, self.graph, "rewards1"))
+        if rewards2 is rewards1:
+            matrix = self.covariance_matrix(theta, first[None], n_threads=n_threads)
+        else:
+            second = self._ones_if_none(check_reward_vector(rewards2, self.graph, "rewards2"))
+            matrix = self.covariance_matrix(theta, np.stack([first, second]), n_threads=n_threads)
+        value = matrix[..., 0, -1]
+        return value if np.ndim(theta) == 2 else float(value)
+
+    def covariance_matrix(self, theta: Any, rewards: Any, *, n_threads: int | None = None) -> Floats:
+        """Return the covariances of the sums of m rewards, shape (m, m) or (batch, m, m); rewards (m, V).
+
+        Errors as for `expectation`.
+
+        Notes
+        -----
+        By the law of total covariance over the first jump: with h(v) = E_v[Y], a visit to v adds the covariance of h after the
+        next jump and, in continuous time, r_v s_v over the total rate for the sojourn; the expected time in v weighs it.
+        """
+        batch, is_batch = check_theta(theta, self.graph)
+        checked = self._ones_if_none(check_rewards(rewards, self.graph))
+        _, matrix = self.dag.plan.covariance(batch, np.atleast_2d(checked), thread_count(n_threads))
+        return matrix if is_batch else matrix[0]
+
+    def joint_moment(self, theta: Any, rewards: Any, *, n_threads: int | None = None) -> Any:
+        """Return E[Y_1 Y_2 … Y_m] for m ≤ 8 rewards of shape (m, V); a float or shape (batch,).
+
+        Errors as for `expectation`.
+        """
+        batch, _ = check_theta(theta, self.graph)
+        checked = np.atleast_2d(self._ones_if_none(check_rewards(rewards, self.graph)))
+        check_count(checked.shape[0], "the number of rewards", 1, MAX_JOINT)
+        values = self.dag.plan.joint_moment(batch, np.ascontiguousarray(checked), thread_count(n_threads))
+        return self._scalar(values[:, None], theta)
+
+    def sojourn(self, theta: Any, *, n_threads: int | None = None) -> Floats:
+        """Return the expected time (or number of steps) in each vertex, shape (V,) or (batch, V).
+
+        Errors as for `expectation`.
+        """
+        batch, is_batch = check_theta(theta, self.graph)
+        values = self.dag.plan.sojourn(batch, thread_count(n_threads))
+        return values if is_batch else values[0]
+
+    def moments_and_grad(
+        self, theta: Any, k: int, rewards: Any = None, *, n_threads: int | None = None
+    ) -> tuple[Floats, Floats]:
+        """Return the first `k` moments and their exact derivatives by θ, in reverse mode.
+
+        Returns
+        -------
+        moments : numpy.ndarray
+            Shape (k,) or (batch, k).
+        gradient : numpy.ndarray
+            Shape (k, p) or (batch, k, p).
+
+        Notes
+        -----
+        Errors as for `expectation`. With A x = r the reduced system, the derivative of x at the start by the weight of an edge
+        u → v is z_u (x_v - x_u), where z solves the transposed system; the chain rule leads to θ.
+        """
+        batch, is_batch = check_theta(theta, self.graph)
+        count = check_count(k, "k", 1, MAX_MOMENT)
+        checked = check_reward_vector(rewards, self.graph)
+        values, gradient = self.dag.plan.moments_grad(batch, count, checked, thread_count(n_threads))
+        return (values, gradient) if is_batch else (values[0], gradient[0])
+
+    def _moments(self, theta: Any, k: int, rewards: Floats | None, n_threads: int | None) -> Floats:
+        batch, _ = check_theta(theta, self.graph)
+        return self.dag.plan.moments(batch, k, rewards, thread_count(n_threads))
+
+    def _ones_if_none(self, rewards: Floats | None) -> Floats:
+        return np.ones(self.graph.vertices_length()) if rewards is None else rewards
+
+    @staticmethod
+    def _scalar(values: Floats, theta: Any) -> Any:
+        return values[:, 0] if np.ndim(theta) == 2 else float(values[0, 0])
+
+    def __repr__(self) -> str:
+        kind = "discrete" if self.discrete else "continuous"
+        names = ", ".join(self.param_names) or "no parameters"
+        return f"Model({kind}, {self.graph.vertices_length()} vertices, {names})"

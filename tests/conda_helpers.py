@@ -1,0 +1,109 @@
+"""What the tests of packages and channels share: stub packages, a web server on loopback, solve and install."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import rattler
+from rattler_build import FileEntry, assemble_package
+
+from phasic_models.channel import index_channel
+from phasic_models.library.spec import Citation, Compatible, LibrarySpec, ModelSpec, Parameter
+
+TIMESTAMP = datetime(2026, 11, 20, 12, 30, tzinfo=timezone.utc)
+
+
+def make_spec(category: str = "coalescent", version: str = "1.0.0", build: int = 0, **changes: Any) -> LibrarySpec:
+    model = ModelSpec(
+        name="n_samples_3",
+        function="kingman",
+        description="Height of the tree of 3 samples",
+        parameters=[Parameter("rate", "Coalescence rate", "1/time", 1.0)],
+        citation=Citation("Kingman, J. F. C.", 1982, "The coalescent", doi="10.1016/0304-4149(82)90011-4"),
+    )
+    fields: dict[str, Any] = {
+        "category": category,
+        "version": version,
+        "build": build,
+        "description": "Coalescent models: tree heights",
+        "license": "MIT",
+        "compatible": Compatible(phasic=">=0.21,<0.33", phasic_models=">=0.1,<1"),
+        "models": [model],
+    }
+    return LibrarySpec(**fields | changes)
+
+
+def stub(
+    channel: Path,
+    name: str,
+    version: str,
+    *,
+    depends: Sequence[str] = (),
+    constrains: Sequence[str] = (),
+    files: Mapping[str, Path] | None = None,
+) -> Path:
+    """Put a package into a channel that has only a name, a version and, if asked, some files."""
+    entries = [FileEntry.from_paths(source, target) for target, source in (files or {}).items()]
+    return assemble_package(
+        name,
+        version,
+        "noarch",
+        "hstub_0",
+        channel / "noarch",
+        files=entries,
+        depends=depends,
+        constrains=constrains,
+        noarch="generic",
+        timestamp=TIMESTAMP,
+        detect_prefix=False,
+    ).path
+
+
+def solve(channel: str, *specs: str) -> list[rattler.RepoDataRecord]:
+    """Solve for an environment with packages from one channel; a fresh gateway, so that nothing is remembered."""
+
+    async def run() -> list[rattler.RepoDataRecord]:
+        return await rattler.solve([rattler.Channel(channel)], list(specs), platforms=["noarch"])
+
+    return asyncio.run(run())
+
+
+def install(records: Sequence[rattler.RepoDataRecord], prefix: Path, package_cache: Path) -> None:
+    asyncio.run(rattler.install(list(records), target_prefix=prefix, cache_dir=package_cache, show_progress=False))
+
+
+def names(records: Sequence[rattler.RepoDataRecord]) -> list[str]:
+    return sorted(f"{record.name.normalized} {record.version}" for record in records)
+
+
+def index(channel: Path) -> str:
+    """Index a channel folder and return its URL."""
+    index_channel(channel)
+    return channel.resolve().as_uri()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder over HTTP on loopback; gives its URL."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
