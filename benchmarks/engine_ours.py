@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import platform
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from models import Model
-from phasic_models import Graph, SymbolicDAG
 from timing import once, peak_mb, sample, summary
+
+from phasic_models import Graph, SymbolicDAG
 
 BATCH = 1000
 
@@ -55,7 +57,9 @@ def evaluate(model: Model, repeats: int, budget: float, folder: Path) -> dict[st
     scale = iter(range(1, 10**9))
     single = sample(lambda: evaluator.expectation(theta * (1 + 1e-6 * next(scale))), repeats, budget)
     thetas = theta * np.linspace(0.9, 1.1, BATCH)[:, None]
-    batch = [{c: t / BATCH for c, t in s.items()} for s in sample(lambda: evaluator.expectation(thetas), repeats, budget)]
+    batch = [
+        {c: t / BATCH for c, t in s.items()} for s in sample(lambda: evaluator.expectation(thetas), repeats, budget)
+    ]
     return {"expectation": float(evaluator.expectation(theta)), "single": summary(single), "batch": summary(batch)}
 
 
@@ -109,6 +113,8 @@ def large(model: Model, repeats: int, budget: float, folder: Path) -> dict[str, 
 
 
 def version() -> str:
-    from importlib.metadata import version as installed
-
-    return f"phasic-models {installed('phasic-models')}, Python {platform.python_version()}"
+    try:
+        number = metadata.version("phasic-models")
+    except metadata.PackageNotFoundError:
+        number = "(source tree, not installed)"
+    return f"phasic-models {number}, Python {platform.python_version()}, numpy {np.__version__}"

@@ -1,11 +1,13 @@
 """The benchmark's tasks, done by phasic.
 
-phasic's graph cache is off throughout: it is keyed by the callback's source and returns another model's graph for a closure.
+phasic's graph cache is off throughout: it is keyed by the callback's source, and returns another model's graph for a
+closure.
 """
 
 from __future__ import annotations
 
 import platform
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,4 @@ def open_stored(model: Model, repeats: int, budget: float, folder: Path) -> dict
 
 def version() -> str:
     # phasic.__version__ is out of date in some releases; the installed metadata is right.
-    from importlib.metadata import version as installed
-
-    return f"phasic {installed('phasic')}, Python {platform.python_version()}"
+    return f"phasic {metadata.version('phasic')}, Python {platform.python_version()}"

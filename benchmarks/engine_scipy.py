@@ -1,4 +1,4 @@
-"""The benchmark's tasks, done by scipy: a sparse factorisation at each theta, and the action of the matrix exponential."""
+"""The benchmark's tasks, done by scipy: sparse factorisation at each theta, action of the matrix exponential."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Generator:
         self.columns = np.concatenate([position[target[self.inside]], np.arange(self.size)])
 
     def parts(self, theta: Any) -> tuple[Any, Any]:
-        """The matrix at `theta`, and the rates of absorption. Off-diagonal rates are positive, the diagonal negative."""
+        """The matrix at `theta`, rates off its diagonal and minus their sums on it, and the rates of absorption."""
         rate = self.coefficients @ np.asarray(theta)
         total = np.bincount(self.source, rate, self.size)
         absorbing = np.bincount(self.source[~self.inside], rate[~self.inside], self.size)
@@ -53,7 +53,9 @@ def evaluate(model: Model, repeats: int, budget: float, folder: Path) -> dict[st
     generator = Generator(explore(model))
     theta = np.array(model.theta)
     value, spent = once(lambda: generator.expectation(theta))
-    single = summary([spent] if spent["wall"] > budget else sample(lambda: generator.expectation(theta), repeats, budget))
+    single = summary(
+        [spent] if spent["wall"] > budget else sample(lambda: generator.expectation(theta), repeats, budget)
+    )
     return {"expectation": value, "single": single, "batch": single, "peak_mb": peak_mb()}
 
 

@@ -1,4 +1,4 @@
-"""The benchmark's symbolic task, done by Storm: expected time to absorption as a rational function of the parameters."""
+"""The benchmark's symbolic task, by Storm: expected time to absorption as a rational function of the parameters."""
 
 from __future__ import annotations
 

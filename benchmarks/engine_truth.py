@@ -1,8 +1,9 @@
 """High-precision reference values: numpy's long double, by methods that share no code with any engine.
 
-The expectation is scipy's sparse solution refined with residuals in long double; the density is plain uniformization in long
-double with Poisson weights normalised by their own sum. On x86 a long double has 64 bits of mantissa, so both are right to
-about 1e-15; where it has only 53, `digits` in the result says so and the reference is no better than the engines.
+The expectation is scipy's sparse solution refined with residuals in long double; the density is plain uniformization
+in long double with Poisson weights normalised by their own sum. On x86 a long double has 64 bits of mantissa, so both
+are right to about 1e-15; where it has only 53, `digits` in the result says so and the reference is no better than the
+engines.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ def _expectation(generator: Generator, theta: Any) -> Any:
     np.add.at(total, generator.source, rate)
     pairs = {(r, c): i for i, (r, c) in enumerate(zip(row.tolist(), column.tolist(), strict=True))}
     values = np.zeros(len(row), dtype=Long)
-    for r, c, w in zip(generator.rows.tolist(), generator.columns.tolist(),
-                       np.concatenate([rate[generator.inside], -total]), strict=True):
+    for r, c, w in zip(
+        generator.rows.tolist(),
+        generator.columns.tolist(),
+        np.concatenate([rate[generator.inside], -total]),
+        strict=True,
+    ):
         values[pairs[r, c]] += w
     x = np.zeros(generator.size, dtype=Long)
     for _ in range(12):
@@ -76,7 +81,10 @@ def _density(generator: Generator, theta: Any, times: Any) -> Any:
 
 
 def evaluate(model: Model, repeats: int, budget: float, folder: Path) -> dict[str, Any]:
-    return {"expectation": float(_expectation(Generator(explore(model)), model.theta)), "digits": int(np.finfo(Long).nmant)}
+    return {
+        "expectation": float(_expectation(Generator(explore(model)), model.theta)),
+        "digits": int(np.finfo(Long).nmant),
+    }
 
 
 def density(model: Model, repeats: int, budget: float, folder: Path) -> dict[str, Any]:

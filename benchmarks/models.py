@@ -1,8 +1,8 @@
 """The models of the benchmark, defined once for every engine.
 
 A model is a callback in the form that both phasic and phasic-models take: from a state to a list of
-``(next state, coefficients)`` pairs, where the rate is the inner product of the coefficients with theta. Only the standard
-library is needed here, because each engine runs in an environment of its own.
+``(next state, coefficients)`` pairs, where the rate is the inner product of the coefficients with theta. Only the
+standard library is needed here, because each engine runs in an environment of its own.
 """
 
 from __future__ import annotations
@@ -78,7 +78,13 @@ def two_island(n: int) -> Model:
 
     initial = (n,) + (0,) * (2 * n - 1)
     return Model(
-        f"two_island:{n}", f"two-island coalescent n = {n}", moves, initial, ("coalescence", "migration"), (1.0, 0.5), 16.0
+        f"two_island:{n}",
+        f"two-island coalescent n = {n}",
+        moves,
+        initial,
+        ("coalescence", "migration"),
+        (1.0, 0.5),
+        16.0,
     )
 
 
@@ -98,7 +104,13 @@ def repairable(n: int) -> Model:
     # Repair is twice as fast as failure, so the mean time to failure is about 3^n / n.
     horizon = 2.5 * 3.0**n / n
     return Model(
-        f"repairable:{n}", f"repairable system, {n} components", moves, (1,) * n, ("failure", "repair"), (1.0, 2.0), horizon
+        f"repairable:{n}",
+        f"repairable system, {n} components",
+        moves,
+        (1,) * n,
+        ("failure", "repair"),
+        (1.0, 2.0),
+        horizon,
     )
 
 
@@ -122,8 +134,8 @@ def mmc(capacity: int, servers: int = 3) -> Model:
         (capacity,),
         ("arrival", "service"),
         theta,
-        # The drift is servers·service − arrival = 1, and the spread around the mean is of order √capacity: a quarter beyond
-        # the mean is far in the tail.
+        # The drift is servers·service − arrival = 1, and the spread around the mean is of order √capacity: a quarter
+        # beyond the mean is far in the tail.
         1.25 * capacity,
     )
 

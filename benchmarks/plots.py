@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 COLOURS = {"ours": "#0072b2", "phasic": "#d55e00", "scipy": "#009e73", "storm": "#cc79a7"}
 TITLES = {"eliminate": "elimination", "evaluate": "expectation at a new θ", "density": "density at 100 times"}
@@ -21,7 +21,13 @@ def main(path: Path) -> None:
         figure, axes = plt.subplots(1, len(tasks) + 1, figsize=(4 * (len(tasks) + 1), 3.4), constrained_layout=True)
         for axis, (task, engines) in zip(axes, tasks.items(), strict=False):
             for engine, points in engines.items():
-                axis.plot([p["size"] for p in points], [p["seconds"] for p in points], "o-", color=COLOURS[engine], label=engine)
+                axis.plot(
+                    [p["size"] for p in points],
+                    [p["seconds"] for p in points],
+                    "o-",
+                    color=COLOURS[engine],
+                    label=engine,
+                )
             axis.set(title=f"{TITLES[task]}", xlabel="size", ylabel="seconds", yscale="log")
             axis.legend(frameon=False)
         for engine, points in tasks.get("density", {}).items():

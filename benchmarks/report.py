@@ -77,7 +77,11 @@ def curves(engines: list[str], task: Task) -> dict[str, Any]:
                         continue
                     result = task(engine, name, spec)
                     if result["status"] == "ok":
-                        point = {"size": size, "seconds": result[figure]["wall"]["median"], "error": _error(result, truth)}
+                        point = {
+                            "size": size,
+                            "seconds": result[figure]["wall"]["median"],
+                            "error": _error(result, truth),
+                        }
                         point |= {k: result[k] for k in ("vertices", "operations") if k in result}
                         out.setdefault(family, {}).setdefault(name, {}).setdefault(engine, []).append(point)
     return out
@@ -112,12 +116,13 @@ def markdown(document: dict[str, Any]) -> str:
         "# Benchmark",
         "",
         f"{document['created']}, {about['processor']}, {about['cores']} cores, {about['system']}; load before the run "
-        f"{about['load_before']}. Medians by the {document['clock']} clock; a task may use {document['memory_limit_gb']:g} GB.",
+        f"{about['load_before']}. Medians by the {document['clock']} clock; "
+        f"a task may use {document['memory_limit_gb']:g} GB.",
         "",
         *(f"- {engine}: {version}" for engine, version in document["versions"].items()),
         "",
-        "An error is the largest one over the 100 times relative to the density's peak, or an expectation's relative error, "
-        "against long-double references.",
+        "An error is the largest one over the 100 times relative to the density's peak, or an expectation's relative "
+        "error, against long-double references.",
         "",
         "| what | model | ours | phasic | phasic / ours | scipy | target | reached |",
         "|---|---|---|---|---|---|---|---|",
@@ -128,7 +133,6 @@ def markdown(document: dict[str, Any]) -> str:
             cells[1] = "Storm: " + _cell(row["engines"]["storm"], row["unit"])
         ratio = "–" if row["ratio"] is None else f"{row['ratio']:.3g}×"
         reached = {True: "yes", False: "**no**", None: "–"}[row["reached"]]
-        lines.append(
-            f"| {row['what']} | {row['model']} | {cells[0]} | {cells[1]} | {ratio} | {cells[2]} | {row['target']} | {reached} |"
-        )
+        columns = (row["what"], row["model"], cells[0], cells[1], ratio, cells[2], row["target"], reached)
+        lines.append("| " + " | ".join(columns) + " |")
     return "\n".join(lines) + "\n"

@@ -3,8 +3,8 @@
     uv run benchmarks/run.py            every row, with plots (about a quarter of an hour)
     uv run benchmarks/run.py --quick    the small models only (a minute, after the first time)
 
-Every engine works on the same models in a process of its own, so that a crash is a result and peak memory is its own. Tables go
-to benchmarks/results/ as Markdown and JSON, plots beside them as SVG.
+Every engine works on the same models in a process of its own, so that a crash is a result and peak memory is its own.
+Tables go to benchmarks/results/ as Markdown and JSON, plots beside them as SVG.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ import targets
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 Key = tuple[str, str, str]
+
+# Module and names for the import rows.
+IMPORTS = {
+    "ours": ("phasic_models", "Graph", "SymbolicDAG", "Model", "params", "load_model", "list_models", "SymbolicCache"),
+    "phasic": ("phasic", "Graph"),
+}
 
 
 @dataclass
@@ -62,9 +68,9 @@ class Runner:
         output.unlink(missing_ok=True)
         command = [self.pythons[engine]]
         if task == "import":
-            command += [str(HERE / "import_probe.py"), {"ours": "phasic_models", "phasic": "phasic"}[engine]]
+            command += [str(HERE / "import_probe.py"), *IMPORTS[engine]]
         elif task == "build":
-            command += [str(ROOT / "build_models.py"), "--output", str(self.folder / "build")]
+            command += [str(ROOT / "build_models.py"), "--out", str(self.folder / "build")]
         else:
             command += [str(HERE / "worker.py"), engine, task, model or "tandem:5", "--output", str(output)]
             command += ["--folder", str(stored), "--repeats", str(self.repeats), "--budget", str(self.budget)]
@@ -107,14 +113,22 @@ def machine() -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small models only, fewer repeats, no plots")
-    parser.add_argument("--peers", type=Path, default=ROOT / "build" / "benchmark-environment",
-                        help="folder of the peers' environment, made if missing")
+    parser.add_argument(
+        "--peers",
+        type=Path,
+        default=environment.DEFAULT,
+        help="folder of the peers' environment, made if missing",
+    )
     parser.add_argument("--peers-python", help="an interpreter that has phasic and scipy already; nothing is installed")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--model", action="append", help="only rows of this model, e.g. two_island:10; may be repeated")
     parser.add_argument("--engines", default="ours,phasic,scipy,storm,truth")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
-                        help="which clock the table shows; 'cpu' is the fairer one on a busy machine")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="which clock the table shows; 'cpu' is the fairer one on a busy machine",
+    )
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds spent on repeats of one task")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds after which a task is given up")

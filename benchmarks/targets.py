@@ -74,11 +74,17 @@ ROWS: tuple[Row, ...] = (
 QUICK_MODELS = frozenset({"", "two_island:8", "two_island:10", "tandem:5"})
 
 # Sizes for the plots of time and error against size.
-PLOT_SIZES: dict[str, tuple[int, ...]] = {"two_island": (4, 6, 8, 10, 12), "repairable": (4, 5, 6, 7, 8), "mmc": (30, 100, 300)}
+PLOT_SIZES: dict[str, tuple[int, ...]] = {
+    "two_island": (4, 6, 8, 10, 12),
+    "repairable": (4, 5, 6, 7, 8),
+    "mmc": (30, 100, 300),
+}
 
 # Which tasks an engine has; what is missing shows as a dash.
 TASKS: dict[str, frozenset[str]] = {
-    "ours": frozenset({"eliminate", "evaluate", "density", "store", "open_stored", "symbolic", "large", "import", "build"}),
+    "ours": frozenset(
+        {"eliminate", "evaluate", "density", "store", "open_stored", "symbolic", "large", "import", "build"}
+    ),
     "phasic": frozenset({"eliminate", "evaluate", "density", "store", "open_stored", "import"}),
     "scipy": frozenset({"evaluate", "density"}),
     "storm": frozenset({"symbolic"}),

@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the engine may store files")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds to spend on repeats")
-    parser.add_argument("--memory-gb", type=float, help="fail beyond this much address space, rather than exhaust the machine")
+    parser.add_argument(
+        "--memory-gb", type=float, help="fail beyond this much address space, rather than exhaust the machine"
+    )
     options = parser.parse_args()
     if options.memory_gb:
         limit_memory(int(options.memory_gb * 1e9))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.server
+import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import rattler
+import yaml
 from rattler_build import FileEntry, assemble_package
 
 from phasic_models.channel import index_channel
 from phasic_models.library.spec import Citation, Compatible, LibrarySpec, ModelSpec, Parameter
 
+ROOT = Path(__file__).resolve().parent.parent
 TIMESTAMP = datetime(2026, 11, 20, 12, 30, tzinfo=timezone.utc)
 
 
@@ -39,6 +42,24 @@ def make_spec(category: str = "coalescent", version: str = "1.0.0", build: int =
         "models": [model],
     }
     return LibrarySpec(**fields | changes)
+
+
+def mini_repository(
+    root: Path, *, version: str = "1.0.0", models: tuple[str, ...] = ("n_samples_3", "n_samples_10")
+) -> None:
+    """A repository with the real coalescent and queuing libraries, reduced to a few models."""
+    for category, kept in (("coalescent", models), ("queuing", ("mm1_queue",))):
+        source, target = ROOT / "libraries" / category, root / "libraries" / category
+        target.mkdir(parents=True, exist_ok=True)
+        content = yaml.safe_load((source / "library.yaml").read_text(encoding="utf-8"))
+        content["models"] = [model for model in content["models"] if model["name"] in kept]
+        assert len(content["models"]) == len(kept)
+        if category == "coalescent":
+            content["version"] = version
+        (target / "library.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        shutil.copyfile(source / "models.py", target / "models.py")
+    shutil.copyfile(ROOT / "LICENSE", root / "LICENSE")
+    (root / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
 
 
 def stub(

@@ -1,7 +1,7 @@
-"""Hypothesis strategies for random chains: continuous or discrete, cyclic or not, stiff, nearly reducible, with parameters.
+"""Hypothesis strategies for random chains: continuous or discrete, cyclic, stiff, nearly reducible, with parameters.
 
 A `Chain` keeps the description that a graph is built from, so that a test can list the same chain in another way (other
-order, split transitions, another callback form) or build a dense matrix from it without going through the code under test.
+order, split transitions, another callback form) or build a dense matrix from it without the code under test.
 """
 
 from __future__ import annotations

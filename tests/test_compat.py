@@ -93,7 +93,13 @@ def ranges(draw: st.DrawFn) -> VersionRange:
     return VersionRange.parse(f">={major}.{minor}.{patch},<{major}.{minor + draw(st.integers(1, 5))}")
 
 
-versions = st.builds(lambda a, b, c, end: f"{a}.{b}.{c}{end}", st.integers(0, 3), numbers, st.integers(0, 6), st.sampled_from(["", "rc1", ".post1"]))
+versions = st.builds(
+    lambda a, b, c, end: f"{a}.{b}.{c}{end}",
+    st.integers(0, 3),
+    numbers,
+    st.integers(0, 6),
+    st.sampled_from(["", "rc1", ".post1"]),
+)
 
 
 @given(ranges(), versions)

@@ -172,9 +172,9 @@ def test_a_pattern_with_room_to_spare_gives_the_same_table() -> None:
         dag.order,
         dag.block_ptr,
         np.cumsum([0, *map(len, lower)]),
-        np.array(sum(lower, [])),
+        np.concatenate(lower),
         np.cumsum([0, *map(len, upper)]),
-        np.array(sum(upper, [])),
+        np.concatenate(upper),
     )
     assert full.operations >= dag.operations
     assert expand(full) == expand(dag)

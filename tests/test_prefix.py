@@ -38,7 +38,9 @@ def test_default_layers(environment):
 def test_full_order(environment, monkeypatch):
     monkeypatch.setenv("PHASIC_CACHE_DIR", str(environment / "own"))
     monkeypatch.setenv("CONDA_PREFIX", str(environment / "conda"))
-    monkeypatch.setenv("PHASIC_SHARED_CACHE_DIRS", os.pathsep.join([str(environment / "a"), "", str(environment / "b")]))
+    monkeypatch.setenv(
+        "PHASIC_SHARED_CACHE_DIRS", os.pathsep.join([str(environment / "a"), "", str(environment / "b")])
+    )
     expected = ["explicit", "own", "env/share/phasic_cache", "conda/share/phasic_cache", "a", "b", "home/.phasic_cache"]
     assert roots(environment / "explicit") == [environment / part for part in expected]
     assert written(environment / "explicit") == [environment / "explicit"]

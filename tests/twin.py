@@ -32,9 +32,7 @@ def edges(graph: Graph, theta: Sequence[float]) -> list[list[tuple[int, float]]]
     """Return for each vertex its (target, weight) pairs, by ascending target."""
     values = slot_values(graph, theta)
     ptr, target, slot = graph.edge_ptr.tolist(), graph.edge_target.tolist(), graph.edge_slot.tolist()
-    return [
-        [(target[e], values[slot[e]]) for e in range(ptr[v], ptr[v + 1])] for v in range(graph.vertices_length())
-    ]
+    return [[(target[e], values[slot[e]]) for e in range(ptr[v], ptr[v + 1])] for v in range(graph.vertices_length())]
 
 
 def strong_components(graph: Graph) -> list[list[int]]:
@@ -70,7 +68,7 @@ def strong_components(graph: Graph) -> list[list[int]]:
 
 
 def an_order(graph: Graph) -> tuple[list[int], list[int]]:
-    """Return some valid elimination order with its block pointers: components downstream first, each by vertex number."""
+    """Return a valid order with its block pointers: components downstream first, each by vertex number."""
     order: list[int] = []
     block_ptr = [0]
     for component in strong_components(graph):
@@ -190,7 +188,7 @@ class Twin:
         return out
 
     def _discrete_moments(self, factor: Factor, reward: Sequence[float], k: int) -> list[float]:
-        # S = r + S', S' the reward from the next step on: E[S^j] = Σ_i C(j, i) r^(j-i) E[S'^i], and E[S'^j] holds E[S^j] itself.
+        # S = r + S', S' the reward from the next step on, so E[S^j] = Σ_i C(j, i) r^(j-i) E[S'^i], i = j included.
         stepped: list[list[float]] = []
         out = []
         for j in range(1, k + 1):

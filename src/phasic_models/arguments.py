@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,48 @@ def check_reward_vector(rewards: Any, graph: Graph, name: str = "rewards") -> np
     if array is not None and array.ndim != 1:
         raise ParameterError(f"{name} must be one vector of shape ({graph.vertices_length()},), not {array.shape}")
     return array
+
+
+def check_probabilities(q: Any) -> npt.NDArray[np.float64]:
+    """Return probabilities of any shape.
+
+    Raises
+    ------
+    ParameterError
+        If one lies outside [0, 1] or is NaN.
+    """
+    array = as_float_array(q, "q").reshape(np.shape(q))
+    bad = ~((array >= 0) & (array <= 1))
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        name = f"q[{', '.join(map(str, at))}]" if at else "q"
+        raise ParameterError(f"{name} is {array[at]}; probabilities lie between 0 and 1")
+    return array
+
+
+def check_size(size: Any) -> tuple[int, ...]:
+    """Return the shape of a sample.
+
+    Raises
+    ------
+    ParameterError
+        If a length is negative or not an integer.
+    """
+    lengths = size if isinstance(size, tuple) else (size,)
+    return tuple(check_count(length, "size", 0, 2**40) for length in lengths)
+
+
+def check_seed(seed: Any) -> int:
+    """Return a seed for the core; None draws one from the operating system.
+
+    Raises
+    ------
+    ParameterError
+        If it is not an integer from 0 to 2^64 - 1.
+    """
+    if seed is None:
+        return secrets.randbits(64)
+    return check_count(seed, "seed", 0, 2**64 - 1)
 
 
 def check_count(value: Any, name: str, low: int, high: int) -> int:

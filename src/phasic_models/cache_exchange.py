@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable
 from datetime import datetime, timezone
@@ -128,6 +129,53 @@ def import_entries(cache: SymbolicCache, source: Path) -> list[str]:
         safe_extract(source, unpacked)
         remove_junk(unpacked)
         return _import_folder(cache, unpacked, source=str(source))
+
+
+def import_from(
+    source: str,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    sha256: str | None = None,
+    offline: bool | None = None,
+) -> list[str]:
+    """Take over a folder, an archive or an address of one.
+
+    Parameters
+    ----------
+    source
+        A path, or an address that :mod:`phasic_models.cloud_cache` can fetch.
+    cache_dir
+        The cache root to write to.
+    sha256
+        The checksum that an archive must have.
+    offline
+        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+
+    Returns
+    -------
+    list of str
+        The graph hashes that are now there.
+    """
+    from .download import download, normalise_sha256
+    from .formats import sha256_file
+    from .stores import TransferOptions, is_remote, local_path
+    from .symbolic_cache import SymbolicCache
+
+    cache = SymbolicCache(cache_dir)
+    if not is_remote(source):
+        path = local_path(source)
+        if sha256 is not None and path.is_file() and sha256_file(path) != normalise_sha256(sha256):
+            raise FormatError(f"{path}: its SHA-256 is {sha256_file(path)}, expected {sha256}")
+        return cache.import_library(path)
+    with tempfile.TemporaryDirectory(prefix="phasic-models-") as scratch:
+        archive = download(
+            source,
+            Path(scratch) / "archive.tar.gz",
+            sha256=sha256,
+            options=TransferOptions.from_environment(offline),
+            expect="archive",
+        )
+        return cache.import_library(archive)
 
 
 def _import_folder(cache: SymbolicCache, folder: Path, source: str | None = None) -> list[str]:

@@ -57,40 +57,30 @@ class CanonicalArrays:
 
 
 class _Weights:
-    """Weights by number, with room for the sums and normalised probabilities that canonicalisation makes."""
+    """Weights by number: those given, and after them the sums and normalised probabilities that are made here."""
 
     def __init__(self, raw: RawTransitions, index_of: Callable[[Parameter], int], names: tuple[str, ...]) -> None:
-        self.raw = raw
+        self.rows = raw.rows
         self.index_of = index_of
         self.names = names
         self.n_rows = len(raw.rows)
-        self.expressions = list(raw.expressions)
-        self.n_given = self.n_rows + len(self.expressions)
-        self.keys: dict[AffineKey, int] = {}
-        self.key_list: list[AffineKey] = []
-        self.more_expressions: dict[Expr, int] = {}
+        self.n_given = self.n_rows + len(raw.expressions)
+        # Everything that is not an affine row, in the order of its number.
+        self.others: list[AffineKey | Expr] = list(raw.expressions)
+        self.numbers: dict[AffineKey | Expr, int] = {}
         self.sums: dict[tuple[int, ...], int] = {}
-        # Numbers from n_given on: even offsets are affine keys, odd ones expressions.
 
     def get(self, number: int) -> AffineKey | Expr:
         """Return the weight with this number."""
-        if number < self.n_rows:
-            return self.raw.rows.key(number)
-        if number < self.n_given:
-            return self.expressions[number - self.n_rows]
-        place, is_expression = divmod(number - self.n_given, 2)
-        return list(self.more_expressions)[place] if is_expression else self.key_list[place]
+        return self.rows.key(number) if number < self.n_rows else self.others[number - self.n_rows]
 
-    def add_key(self, key: AffineKey) -> int:
-        """Return the number of an affine form."""
-        place = self.keys.setdefault(key, len(self.key_list))
-        if place == len(self.key_list):
-            self.key_list.append(key)
-        return self.n_given + 2 * place
-
-    def add_expression(self, value: Expr) -> int:
-        """Return the number of an expression."""
-        return self.n_given + 2 * self.more_expressions.setdefault(value, len(self.more_expressions)) + 1
+    def add(self, value: AffineKey | Expr) -> int:
+        """Return the number of a weight that is made here."""
+        known = self.numbers.get(value)
+        if known is None:
+            known = self.numbers[value] = self.n_rows + len(self.others)
+            self.others.append(value)
+        return known
 
     def sum(self, numbers: Sequence[int], where: Callable[[], str]) -> int:
         """Return the number of the sum of weights; the order of `numbers` plays no part."""
@@ -106,8 +96,8 @@ class _Weights:
             if len(keys) < len(parts):
                 total = sum((p if isinstance(p, Expr) else self._as_expression(p) for p in parts), Expr({}))
                 if not total.is_constant():
-                    return self.add_expression(total)
-                return self.add_key((float(total.constant_part()), (), ()))
+                    return self.add(total)
+                return self.add((float(total.constant_part()), (), ()))
             by_param: dict[int, list[float]] = {}
             for _, indices, coefficients in keys:
                 for i, c in zip(indices, coefficients, strict=True):
@@ -118,7 +108,7 @@ class _Weights:
             base, summed = math.inf, []
         if not all(map(math.isfinite, (base, *(c for _, c in summed)))):
             raise GraphError(f"{where()}: the sum of parallel transitions is too large for a 64-bit float")
-        return self.add_key((base, tuple(i for i, c in summed if c), tuple(c for _, c in summed if c)))
+        return self.add((base, tuple(i for i, c in summed if c), tuple(c for _, c in summed if c)))
 
     def _as_expression(self, key: AffineKey) -> Expr:
         total = Expr.constant(key[0])
@@ -129,8 +119,8 @@ class _Weights:
     def constants(self) -> npt.NDArray[np.float64]:
         """Return the value of every given weight that is a plain number, NaN for the others."""
         values = np.full(self.n_given, np.nan)
-        plain = np.diff(self.raw.rows.ptr) == 0
-        values[: self.n_rows][plain] = self.raw.rows.base[plain]
+        plain = np.diff(self.rows.ptr) == 0
+        values[: self.n_rows][plain] = self.rows.base[plain]
         return values
 
     def table(self, numbers: npt.NDArray[np.int64]) -> tuple[WeightTable, npt.NDArray[np.int32]]:
@@ -150,7 +140,7 @@ class _Weights:
                 spot[i] = given.size + len(keys)
                 keys.append(value)
         table, row_slots, expression_slots = build_table(
-            self.raw.rows.take(given).extended(keys), expressions, self.index_of
+            self.rows.take(given).extended(keys), expressions, self.index_of
         )
         # Expression j sits at spot -1 - j, so indexing from the end of the reversed slots finds it.
         slots = np.concatenate([row_slots, expression_slots[::-1]])[spot]
@@ -279,9 +269,7 @@ def _normalise_initial(number: npt.NDArray[np.int64], n_initial: int, weights: _
     if len(values) < n_initial:
         return number
     scaled = normalised(values)
-    return np.concatenate(
-        [np.array([weights.add_key((v, (), ())) for v in scaled], dtype=np.int64), number[n_initial:]]
-    )
+    return np.concatenate([np.array([weights.add((v, (), ())) for v in scaled], dtype=np.int64), number[n_initial:]])
 
 
 def normalised(values: Sequence[float]) -> list[float]:

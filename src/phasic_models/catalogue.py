@@ -65,6 +65,16 @@ class Located(NamedTuple):
         return by_name
 
 
+class Found(NamedTuple):
+    """An opened model, and the place where it was found."""
+
+    dag: SymbolicDAG
+    base: Path
+    layer: Layer
+    name: str
+    category: str | None
+
+
 @dataclass
 class _Known:
     """What was last seen in one ``symbolic`` folder."""
@@ -229,10 +239,11 @@ def load_model(name: str, *, cache_dir: str | os.PathLike[str] | None = None) ->
     from .model import Model
 
     layers = prefix.layers(cache_dir)
-    return Model(_load(name, layers))
+    return Model(find_model(name, layers).dag)
 
 
-def _load(name: str, layers: list[Layer]) -> SymbolicDAG:
+def find_model(name: str, layers: list[Layer]) -> Found:
+    """Find and open a model; see :func:`load_model` for names and exceptions."""
     parts = name.split("/") if isinstance(name, str) else []
     if len(parts) not in (1, 2) or not all(_PART.match(part) for part in parts):
         raise ModelNotFoundError(
@@ -246,11 +257,14 @@ def _load(name: str, layers: list[Layer]) -> SymbolicDAG:
     failures: list[FormatError] = []
     for layer in layers:
         base = layer.symbolic / parts[0] / parts[1]
-        dag = open_checked(base, failures) or _load_alias(layer, *parts, failures)
+        dag = open_checked(base, failures)
+        if dag is None and (alias := _alias(layer, *parts)) is not None:
+            base = alias
+            dag = open_checked(base, failures)
         if dag is not None:
             for failure in failures:
                 warnings.warn(f"passed over a corrupt file: {failure}", CacheWarning, stacklevel=3)
-            return dag
+            return Found(dag, base, layer, "/".join(parts), parts[0])
     if failures:
         listed = "\n".join(f"  {failure}" for failure in failures)
         raise FormatError(
@@ -317,12 +331,12 @@ def _check_meta(path: Path) -> None:
         return
     compat.check(meta, source=str(path))
     if meta.status == "retracted":
-        reason = f": {meta.status_reason}" if meta.status_reason else ""
+        reason = f": {meta.retraction.reason}" if meta.retraction is not None else ""
         warnings.warn(f"the model {meta.model_name} was retracted by its authors{reason}", UserWarning, stacklevel=5)
 
 
-def _load_alias(layer: Layer, category: str, name: str, failures: list[FormatError]) -> SymbolicDAG | None:
-    """Load a model whose files are named by hash, as an exported library names them."""
+def _alias(layer: Layer, category: str, name: str) -> Path | None:
+    """Path without suffix of a model whose files are named by hash, as an exported library names them."""
     manifest = _manifest(layer.symbolic, category)
     if manifest is None:
         return None
@@ -331,7 +345,7 @@ def _load_alias(layer: Layer, category: str, name: str, failures: list[FormatErr
         if name == model.name or (is_hash(model.hash) and name == _meta_name(library.folder / (model.hash + ".meta"))):
             path = Located(library, model).path(".meta")
             if path.stem != name:
-                return open_checked(path.with_suffix(""), failures)
+                return path.with_suffix("")
     return None
 
 
@@ -344,16 +358,17 @@ def _meta_name(path: Path) -> str | None:
         return None
 
 
-def _load_hash(key: str, layers: list[Layer]) -> SymbolicDAG:
+def _load_hash(key: str, layers: list[Layer]) -> Found:
     failures: list[FormatError] = []
     for layer in layers:
         dag = open_checked(layer.symbolic / key, failures)
         if dag is not None:
-            return dag
+            return Found(dag, layer.symbolic / key, layer, key, None)
     for located in find_by_hash(key, layers):
-        dag = open_checked(located.path(".meta").with_suffix(""), failures)
+        base = located.path(".meta").with_suffix("")
+        dag = open_checked(base, failures)
         if dag is not None:
-            return dag
+            return Found(dag, base, located.library.layer, located.name, located.library.category)
     if failures:
         raise failures[0]
     raise ModelNotFoundError(f"no cache layer holds the graph hash {key}; searched:\n{prefix.describe(layers)}")

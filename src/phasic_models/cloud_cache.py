@@ -9,20 +9,327 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .download import check_free_space, download_first
-from .errors import FormatError, OfflineError
+from .download import check_free_space, download, download_first
+from .errors import FormatError, OfflineError, ParameterError
+from .folders import ObjectFolder, TransferReport, download_folder, upload
 from .formats import sha256_file
 from .index import artefact_addresses, index_addresses, parse_requirement, read_index, select
 from .install import MANIFEST_NAME, InstalledLibrary, check_library, install_archive, staging_folder
 from .progress import Progress, reporting
-from .stores import TransferOptions, is_remote
+from .stores import TransferOptions, azure_store, gcs_store, is_remote, s3_store
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
 
 __all__ = [
+    "AzureBlobBackend",
+    "GCSBackend",
     "InstalledLibrary",
+    "S3Backend",
+    "TransferReport",
+    "download_from_github_release",
     "download_from_url",
     "install_model_library",
 ]
+
+
+class _Backend:
+    """A prefix in a bucket or container, to and from which cache folders are copied."""
+
+    def __init__(self, scheme: str, bucket: str, prefix: str, offline: bool | None) -> None:
+        if not bucket or "/" in bucket:
+            raise ParameterError(f"{bucket!r} is not the name of a bucket; a folder in it is named by prefix=…")
+        self.prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        self._bucket = bucket
+        self._scheme = scheme
+        self._offline = offline
+
+    @property
+    def url(self) -> str:
+        """The address of the prefix."""
+        return f"{self._scheme}://{self._bucket}/{self.prefix}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def _open(self, options: TransferOptions, writing: bool) -> ObjectStore:
+        raise NotImplementedError
+
+    def _folder(self, remote_prefix: str, *, writing: bool) -> ObjectFolder:
+        options = TransferOptions.from_environment(self._offline)
+        store = self._open(options, writing)
+        return ObjectFolder(store, self.prefix.strip("/"), self.url, options).sub(remote_prefix)
+
+    def upload_cache(
+        self,
+        local_cache_dir: str | os.PathLike[str],
+        remote_prefix: str = "",
+        include_patterns: Sequence[str] | None = None,
+        progress: Progress | bool | None = None,
+    ) -> TransferReport:
+        """Copy a local folder to the bucket; files that are there already with the right content are not sent again.
+
+        Parameters
+        ----------
+        local_cache_dir : path
+            A library folder or a cache's ``symbolic`` folder. Hidden, temporary and lock files stay behind.
+        remote_prefix : str
+            Folder below the backend's prefix.
+        include_patterns : sequence of str, optional
+            Shell patterns of the files to send; all by default.
+        progress : callable, bool, optional
+            ``progress(label, done, total)``; by default a bar at a terminal.
+
+        Returns
+        -------
+        TransferReport
+        """
+        with reporting(progress) as report:
+            folder = self._folder(remote_prefix, writing=True)
+            return upload(local_cache_dir, folder, patterns=include_patterns, progress=report)
+
+    def download_cache(
+        self,
+        local_cache_dir: str | os.PathLike[str],
+        remote_prefix: str = "",
+        progress: Progress | bool | None = None,
+    ) -> TransferReport:
+        """Copy what lies below the prefix into a cache's ``symbolic`` folder; what is there and right is not fetched.
+
+        Parameters
+        ----------
+        local_cache_dir : path
+            The ``symbolic`` folder, such as ``~/.phasic_cache/symbolic``. A library (a folder with a manifest.json) lands in
+            ``<category>/``, whole and checked, or not at all; other entries at the same relative place.
+        remote_prefix : str
+            Folder below the backend's prefix.
+        progress : callable, bool, optional
+            ``progress(label, done, total)``; by default a bar at a terminal.
+
+        Returns
+        -------
+        TransferReport
+        """
+        with reporting(progress) as report:
+            return download_folder(self._folder(remote_prefix, writing=False), local_cache_dir, progress=report)
+
+    def list_files(self, prefix: str = "") -> list[str]:
+        """Return the names of all objects below the prefix, relative to it."""
+        return sorted(self._folder(prefix, writing=False).sizes())
+
+
+class S3Backend(_Backend):
+    """A prefix in an S3 bucket, or one of MinIO, R2 and the like (AWS_ENDPOINT_URL or ``endpoint_url``).
+
+    Parameters
+    ----------
+    bucket_name : str
+        The bucket.
+    prefix : str
+        Folder in the bucket.
+    region : str, optional
+        By default AWS_REGION, then the profile's.
+    profile : str, optional
+        Section of the AWS credential and configuration files; by default AWS_PROFILE, or the AWS_* variables. Without any
+        credentials, reading is anonymous.
+    endpoint_url : str, optional
+        Another server than Amazon's.
+    offline : bool, optional
+        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+    """
+
+    def __init__(
+        self,
+        bucket_name: str,
+        prefix: str = "",
+        region: str | None = None,
+        profile: str | None = None,
+        *,
+        endpoint_url: str | None = None,
+        offline: bool | None = None,
+    ) -> None:
+        super().__init__("s3", bucket_name, prefix, offline)
+        self.bucket_name = bucket_name
+        self.region = region
+        self.profile = profile
+        self.endpoint_url = endpoint_url
+
+    def _open(self, options: TransferOptions, writing: bool) -> ObjectStore:
+        return s3_store(
+            self.bucket_name,
+            options,
+            region=self.region,
+            profile=self.profile,
+            endpoint=self.endpoint_url,
+            writing=writing,
+        )
+
+
+class GCSBackend(_Backend):
+    """A prefix in a Google Cloud Storage bucket (STORAGE_EMULATOR_HOST or GOOGLE_BASE_URL name another server).
+
+    Parameters
+    ----------
+    bucket_name : str
+        The bucket.
+    prefix : str
+        Folder in the bucket.
+    credentials_path : str, optional
+        A service account's JSON file; by default GOOGLE_APPLICATION_CREDENTIALS and the like. Without any, reading is anonymous.
+    offline : bool, optional
+        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+    """
+
+    def __init__(
+        self,
+        bucket_name: str,
+        prefix: str = "",
+        *,
+        credentials_path: str | None = None,
+        offline: bool | None = None,
+    ) -> None:
+        super().__init__("gs", bucket_name, prefix, offline)
+        self.bucket_name = bucket_name
+        self.credentials_path = credentials_path
+
+    def _open(self, options: TransferOptions, writing: bool) -> ObjectStore:
+        return gcs_store(self.bucket_name, options, credentials_path=self.credentials_path, writing=writing)
+
+
+class AzureBlobBackend(_Backend):
+    """A prefix in an Azure Blob Storage container.
+
+    Parameters
+    ----------
+    container_name : str
+        The container.
+    prefix : str
+        Folder in the container.
+    account_name : str, optional
+        The storage account; by default AZURE_STORAGE_ACCOUNT_NAME or that of the connection string.
+    account_key, connection_string : str, optional
+        Credentials; by default the AZURE_STORAGE_* variables. Without any, reading is anonymous.
+    offline : bool, optional
+        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+    """
+
+    def __init__(
+        self,
+        container_name: str,
+        prefix: str = "",
+        account_name: str | None = None,
+        account_key: str | None = None,
+        connection_string: str | None = None,
+        *,
+        offline: bool | None = None,
+    ) -> None:
+        super().__init__("az", container_name, prefix, offline)
+        self.container_name = container_name
+        self._account = {"account": account_name, "account_key": account_key, "connection_string": connection_string}
+
+    def _open(self, options: TransferOptions, writing: bool) -> ObjectStore:
+        return azure_store(self.container_name, options, **self._account, writing=writing)
+
+
+def download_from_url(
+    url: str,
+    output_path: str | os.PathLike[str] | None = None,
+    extract_to: str | os.PathLike[str] | None = None,
+    verify_checksum: str | None = None,
+    progress: Progress | bool | None = None,
+    *,
+    offline: bool | None = None,
+) -> list[InstalledLibrary] | Path:
+    """Fetch a tarball of model libraries, and install or keep it.
+
+    Parameters
+    ----------
+    url : str
+        http(s)://, s3://, gs://, az://, file:// or a path.
+    output_path : path, optional
+        Where to keep the file itself.
+    extract_to : path, optional
+        A ``symbolic`` cache folder to install into; by default, where no ``output_path`` is given either, the user's own.
+    verify_checksum : str, optional
+        The SHA-256 that the file must have.
+    progress : callable, bool, optional
+        ``progress(label, done, total)``; by default a bar at a terminal.
+    offline : bool, optional
+        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+
+    Returns
+    -------
+    list of InstalledLibrary, or pathlib.Path
+        What was installed; the file where only ``output_path`` was asked for.
+    """
+    from .prefix import writable_layer
+
+    options = TransferOptions.from_environment(offline)
+    arguments: dict[str, Any] = {"sha256": verify_checksum, "options": options, "expect": "archive"}
+    with reporting(progress) as report:
+        if output_path is not None:
+            kept = download(url, output_path, progress=report, **arguments)
+            return kept if extract_to is None else install_archive(kept, extract_to, source=url)
+        symbolic = writable_layer().symbolic if extract_to is None else Path(extract_to).expanduser()
+        with staging_folder(symbolic) as staging:
+            archive = download(url, staging / "archive.tar.gz", progress=report, **arguments)
+            return install_archive(archive, symbolic, source=url, staging=staging)
+
+
+def download_from_github_release(
+    repo: str,
+    tag: str,
+    asset_name: str,
+    extract_to: str | os.PathLike[str] | None = None,
+    verify_checksum: str | None = None,
+    progress: Progress | bool | None = None,
+    *,
+    offline: bool | None = None,
+) -> list[InstalledLibrary]:
+    """Install the model libraries of a tarball that is attached to a GitHub release.
+
+    Parameters
+    ----------
+    repo : str
+        ``owner/name``. GITHUB_SERVER_URL and GITHUB_API_URL name another server; GITHUB_TOKEN or GH_TOKEN open private ones.
+    tag : str
+        The release's tag, or ``latest``.
+    asset_name : str
+        The attached file.
+    extract_to : path, optional
+        A ``symbolic`` cache folder; by default the user's own.
+    verify_checksum : str, optional
+        The SHA-256 that the file must have; by default the one in the release's SHA256SUMS, where it has such a file.
+    progress : callable, bool, optional
+        ``progress(label, done, total)``; by default a bar at a terminal.
+    offline : bool, optional
+        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+
+    Returns
+    -------
+    list of InstalledLibrary
+    """
+    from .github import Repository
+    from .prefix import writable_layer
+
+    options = TransferOptions.from_environment(offline)
+    repository = Repository(repo, options)
+    asset = repository.asset(tag, asset_name)
+    expected = verify_checksum or repository.published_checksum(tag, asset_name)
+    symbolic = writable_layer().symbolic if extract_to is None else Path(extract_to).expanduser()
+    with staging_folder(symbolic) as staging, reporting(progress) as report:
+        archive = download(
+            asset.url,
+            staging / asset_name,
+            sha256=expected,
+            progress=report,
+            options=options,
+            headers=asset.headers,
+            expect="archive",
+        )
+        return install_archive(archive, symbolic, source=asset.url, staging=staging)
 
 
 def install_model_library(
@@ -78,9 +385,7 @@ def install_model_library(
     present = _find_installed(selection.name, artefact.manifest_sha256, cache_dir)
     symbolic = writable_layer(cache_dir).symbolic
     if present is not None:
-        return InstalledLibrary(
-            selection.name, selection.version, present, False, index_address, selection.passed_over
-        )
+        return InstalledLibrary(selection.name, selection.version, present, False, index_address, selection.passed_over)
     addresses = artefact_addresses(artefact, index_address)
     with staging_folder(symbolic) as staging, reporting(progress) as report:
         check_free_space(staging, artefact.size + artefact.unpacked_size, f"{selection.name} {selection.version}")
@@ -94,9 +399,7 @@ def install_model_library(
             expect="archive",
             part_folder=symbolic.parent / "downloads",
         )
-        [installed] = install_archive(
-            archive, symbolic, source=artefact.file, category=selection.name, staging=staging
-        )
+        [installed] = install_archive(archive, symbolic, source=artefact.file, category=selection.name, staging=staging)
     return InstalledLibrary(
         installed.category,
         installed.version,
@@ -108,9 +411,7 @@ def install_model_library(
     )
 
 
-def _find_installed(
-    category: str, manifest_sha256: str, cache_dir: str | os.PathLike[str] | None
-) -> Path | None:
+def _find_installed(category: str, manifest_sha256: str, cache_dir: str | os.PathLike[str] | None) -> Path | None:
     """Return the copy of a library that is found first, if it is the wanted one, complete and unaltered."""
     from .prefix import layers
 

@@ -186,11 +186,10 @@ def check(meta: ModelMeta | Manifest, *, source: str | None = None) -> None:
         The installed phasic, or this package, is outside the stated versions; the message says which version to
         install. A phasic that is not installed is no obstacle: it is not needed.
     """
-    if source is None:
-        source = getattr(meta, "model_name", None) or getattr(meta, "category", "model")
+    name = source or str(getattr(meta, "model_name", None) or getattr(meta, "category", "model"))
     allowed = meta.compatible_versions if meta.phasic_min_version is None and meta.phasic_max_version is None else []
     _check_package(
-        "phasic", installed_version("phasic"), meta.phasic_min_version, meta.phasic_max_version, allowed, source
+        "phasic", installed_version("phasic"), meta.phasic_min_version, meta.phasic_max_version, allowed, name
     )
     _check_package(
         "phasic-models",
@@ -198,7 +197,7 @@ def check(meta: ModelMeta | Manifest, *, source: str | None = None) -> None:
         meta.phasic_models_min_version,
         meta.phasic_models_max_version,
         [],
-        source,
+        name,
     )
 
 

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import random
 import re
 import secrets
 import shutil
@@ -25,21 +24,24 @@ from typing import IO, Any
 from .errors import DownloadError, OfflineError
 from .formats.files import TEMPORARY_PREFIX, sha256_file
 from .progress import Progress
-from .stores import TransferOptions, is_remote, local_path, open_address, require_online, scheme_of, ssl_context
+from .retrying import Overtaken, Retry, judge, reason, waits
+from .stores import (
+    USER_AGENT,
+    RemoteObject,
+    TransferOptions,
+    is_remote,
+    local_path,
+    open_address,
+    require_online,
+    scheme_of,
+    ssl_context,
+)
 
 _CHUNK = 1 << 20
 # Progress below this does not renew the number of tries: a server that trickles would keep us for ever.
 _REAL_PROGRESS = 1 << 16
 # Room that a download leaves on the disk for everybody else.
 _RESERVE = 16 << 20
-
-
-class _Retry(Exception):
-    """This try failed in a way that another one may mend."""
-
-    def __init__(self, reason: str, *, from_start: bool = False) -> None:
-        super().__init__(reason)
-        self.from_start = from_start
 
 
 @dataclass
@@ -90,7 +92,7 @@ def _with_errno(number: int | None, message: str) -> DownloadError:
 
 
 def download(
-    url: str,
+    source: str | RemoteObject,
     target: str | os.PathLike[str],
     *,
     size: int | None = None,
@@ -105,8 +107,8 @@ def download(
 
     Parameters
     ----------
-    url : str
-        http(s)://, s3://, gs://, az://, file:// or a plain path.
+    source : str or RemoteObject
+        http(s)://, s3://, gs://, az://, file:// or a plain path; or an object in an opened store.
     target : path
         Where the file goes. A target that already has the right SHA-256 is left alone, and nobody is contacted.
     size, sha256 : int, str, optional
@@ -136,11 +138,11 @@ def download(
         The address is remote and the network is switched off.
     """
     options = options or TransferOptions.from_environment()
+    url = source if isinstance(source, str) else source.url
     path = Path(target).expanduser()
     wanted = None if sha256 is None else normalise_sha256(sha256)
-    if wanted is not None and path.is_file() and (size is None or path.stat().st_size == size):
-        if sha256_file(path) == wanted:
-            return path
+    if wanted is not None and path.is_file() and size in (None, path.stat().st_size) and sha256_file(path) == wanted:
+        return path
     if is_remote(url):
         require_online(url, options)
     folder = part_folder or path.parent
@@ -152,14 +154,12 @@ def download(
     if size is not None:
         check_free_space(folder, size, path.name)
     with _partial_file(folder, path.name, wanted) as part:
-        _Transfer(url, path, part, size, wanted, progress, options, headers, expect).run()
-        os.replace(part, path)
+        _Transfer(source, path, part, size, wanted, progress, options, headers, expect).run()
+        part.replace(path)
     return path
 
 
-def download_first(
-    urls: Sequence[str], target: str | os.PathLike[str], **arguments: Any
-) -> Path:
+def download_first(urls: Sequence[str], target: str | os.PathLike[str], **arguments: Any) -> Path:
     """Fetch from the first of several mirrors that has the right file; arguments are those of `download`."""
     if not urls:
         raise DownloadError(f"no address is known for {Path(target).name}")
@@ -178,7 +178,9 @@ def download_first(
         raise offline
     if len(failures) == 1:
         raise DownloadError(failures[0])
-    raise DownloadError(f"none of {len(urls)} mirrors gave {Path(target).name}:\n" + "\n".join(f"  - {f}" for f in failures))
+    raise DownloadError(
+        f"none of {len(urls)} mirrors gave {Path(target).name}:\n" + "\n".join(f"  - {f}" for f in failures)
+    )
 
 
 def fetch_bytes(
@@ -253,7 +255,7 @@ class _Transfer:
 
     def __init__(
         self,
-        url: str,
+        source: str | RemoteObject,
         target: Path,
         part: Path,
         size: int | None,
@@ -263,7 +265,8 @@ class _Transfer:
         headers: Mapping[str, str] | None,
         expect: str,
     ) -> None:
-        self.url = url
+        self.source = source
+        self.url = source if isinstance(source, str) else source.url
         self.target = target
         self.part = part
         self.size = size
@@ -286,7 +289,8 @@ class _Transfer:
                 self.mixed = self.done > 0
             if self.done == 0 or (self.size is not None and self.done > self.size):
                 self._restart(stream)
-            tries, wait, mark = 0, self.options.first_wait, self.done
+            tries, mark = 0, self.done
+            pauses = waits(self.options)
             while True:
                 tries += 1
                 try:
@@ -294,21 +298,19 @@ class _Transfer:
                         self._receive(stream)
                     self._verify()
                     break
-                except _Retry as failure:
-                    reason = str(failure)
+                except Retry as failure:
                     if failure.from_start:
                         self._restart(stream)
                         mark = 0
                     elif self.done - mark >= _REAL_PROGRESS:
-                        tries, wait, mark = 1, self.options.first_wait, self.done
+                        tries, mark = 1, self.done
+                        pauses = waits(self.options)
                     if tries >= self.options.attempts:
                         raise _Interrupted(
-                            f"could not fetch {self.url} into {self.target}: {reason} "
+                            f"could not fetch {self.url} into {self.target}: {failure} "
                             f"({tries} tries; {self._so_far()} received)"
                         ) from failure.__cause__
-                # Spread out, so that a crowd that was cut off together does not return together.
-                time.sleep(wait * random.uniform(0.75, 1.25))
-                wait = min(2 * wait, self.options.longest_wait)
+                time.sleep(next(pauses))
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -331,8 +333,11 @@ class _Transfer:
         self.etag = None
         self.mixed = False
 
-    def _refuse(self, reason: str) -> DownloadError:
-        return DownloadError(f"{self.url} (to become {self.target}) {reason}")
+    def _named(self) -> str:
+        return f"{self.url} (to become {self.target})"
+
+    def _refuse(self, why: str) -> DownloadError:
+        return DownloadError(f"{self._named()} {why}")
 
     def _receive(self, stream: IO[bytes]) -> None:
         """Append what the server sends from where we are."""
@@ -343,7 +348,7 @@ class _Transfer:
         if answer.start != self.done:
             self._restart(stream)
             if answer.start != 0:
-                raise _Retry(f"the server sent byte {answer.start} onwards, not from the start", from_start=True)
+                raise Retry(f"the server sent byte {answer.start} onwards, not from the start", from_start=True)
         self.etag = answer.etag
         html = "html" in answer.content_type.lower() and self.expect != "file"
         limit = self.options.max_bytes if self.size is None else self.size
@@ -378,10 +383,10 @@ class _Transfer:
                 raise _with_errno(
                     error.errno, f"cannot write {self.target}: {error.strerror} (after {self._so_far()} of {self.url})"
                 ) from error
-            raise _Retry(_reason(error)) from error
+            raise Retry(reason(error)) from error
         expected = self.size if self.size is not None else answer.size
         if expected is not None and self.done < expected:
-            raise _Retry(f"the server stopped at {self.done:,} of {expected:,} bytes")
+            raise Retry(f"the server stopped at {self.done:,} of {expected:,} bytes")
 
     def _refuse_html(self, head: bytes, says_html: bool) -> None:
         if self.expect == "file":
@@ -400,15 +405,15 @@ class _Transfer:
 
     def _verify(self) -> None:
         if self.size is not None and self.done != self.size:
-            raise _Retry(f"{self.done:,} bytes arrived where {self.size:,} are expected", from_start=True)
+            raise Retry(f"{self.done:,} bytes arrived where {self.size:,} are expected", from_start=True)
         if self.sha256 is not None and (actual := self.digest.hexdigest()) != self.sha256:
-            reason = (
+            why = (
                 f"has SHA-256 {actual} ({self.done:,} bytes) where {self.sha256} is expected: "
                 "it was altered on the way or replaced after publication"
             )
             if self.mixed:
-                raise _Retry(reason, from_start=True)
-            raise self._refuse(reason)
+                raise Retry(why, from_start=True)
+            raise self._refuse(why)
 
     def _open(self) -> _Answer:
         """Ask for the bytes from where we are."""
@@ -416,16 +421,22 @@ class _Transfer:
             return _open_local(self.url, self.done, self.target)
         try:
             return self._open_remote()
-        except (DownloadError, _Retry):
+        except (DownloadError, Retry):
             raise
-        except Exception as error:  # obstore's exceptions share no base with a useful meaning
-            raise self._translate(error) from error
+        except Exception as error:  # obstore's exceptions have no common base with a useful meaning
+            verdict = judge(error, self._named())
+            if isinstance(verdict, Overtaken):
+                verdict = Retry("the file changed while it was fetched", from_start=True)
+            raise verdict from error
 
     def _open_remote(self) -> _Answer:
         import obstore
 
-        store, key = open_address(self.url, self.options, headers=self.headers)
-        request: dict[str, Any] = {}
+        if isinstance(self.source, str):
+            store, key = open_address(self.url, self.options, headers=self.headers)
+        else:
+            store, key = self.source.store, self.source.key
+        request: Any = {}
         if self.done:
             request["range"] = {"offset": self.done}
             if self.etag is not None:
@@ -444,16 +455,16 @@ class _Transfer:
         try:
             yield from result.stream(min_chunk_size=_CHUNK)
         except Exception as error:
-            raise self._translate(error) from error
+            raise judge(error, self._named()) from error
 
     def _open_unsized(self) -> _Answer:
         """Read an answer that does not announce its length, which the object-store engine refuses to."""
-        request = urllib.request.Request(self.url, headers={"User-Agent": "phasic-models", **(self.headers or {})})
+        request = urllib.request.Request(self.url, headers={"User-Agent": USER_AGENT, **(self.headers or {})})
         opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=ssl_context()))
         try:
             response = opener.open(request, timeout=self.options.timeout)
         except urllib.error.URLError as error:
-            raise _Retry(_reason(error), from_start=True) from error
+            raise Retry(reason(error), from_start=True) from error
 
         def chunks() -> Iterator[bytes]:
             with response:
@@ -461,31 +472,6 @@ class _Transfer:
                     yield chunk
 
         return _Answer(0, None, None, response.headers.get("Content-Type", ""), chunks())
-
-    def _translate(self, error: Exception) -> Exception:
-        """Sort an engine's failure into 'try again' and 'give up, because …'."""
-        text = str(error).split("\n\nDebug source", 1)[0]
-        kind = type(error).__name__
-        status = re.search(r"status code: (\d{3})", text)
-        code = int(status.group(1)) if status else 0
-        if kind in ("NotSupportedError", "PreconditionError", "NotModifiedError") or code == 416:
-            return _Retry(f"cannot resume in the middle: {_one_line(text)}", from_start=True)
-        if code in (408, 425, 429) or code >= 500:
-            return _Retry(f"the server answers {status.group(0).removeprefix('status code: ')} {_phrase(text)}".strip())
-        if isinstance(error, FileNotFoundError) or code in (404, 410):
-            return self._refuse("does not exist (404 not found); check the address, or the release may have been removed")
-        if kind in ("PermissionDeniedError", "UnauthenticatedError") or code in (401, 403, 407):
-            return self._refuse(
-                f"may not be read ({code or kind}): private files need credentials, and some servers say this of missing ones"
-            )
-        if 400 <= code < 500:
-            return self._refuse(f"was refused by the server: {_one_line(text)}")
-        if "certificate" in str(error).lower():
-            return self._refuse(
-                "cannot be trusted: its TLS certificate is not signed by a known authority. "
-                "For a private one, let PHASIC_MODELS_CA_BUNDLE (or SSL_CERT_FILE) name its PEM file"
-            )
-        return _Retry(_reason(error))
 
 
 def _open_local(url: str, offset: int, target: Path) -> _Answer:
@@ -495,9 +481,7 @@ def _open_local(url: str, offset: int, target: Path) -> _Answer:
         size = os.fstat(stream.fileno()).st_size
         stream.seek(offset)
     except OSError as error:
-        raise _with_errno(
-            error.errno, f"cannot read {path} (to become {target}): {error.strerror or error}"
-        ) from error
+        raise _with_errno(error.errno, f"cannot read {path} (to become {target}): {error.strerror or error}") from error
 
     def chunks() -> Iterator[bytes]:
         with stream:
@@ -505,30 +489,3 @@ def _open_local(url: str, offset: int, target: Path) -> _Answer:
                 yield chunk
 
     return _Answer(offset, size, None, "", chunks())
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]
-
-
-def _phrase(text: str) -> str:
-    found = re.search(r"status code: \d{3} ([A-Za-z ]+)", text)
-    return found.group(1).strip() if found else ""
-
-
-def _reason(error: BaseException) -> str:
-    """Say in a few words what went wrong with a connection."""
-    text = str(error)
-    for sign, words in (
-        ("TimedOut", "the server went silent (time-out)"),
-        ("timed out", "the server went silent (time-out)"),
-        ("ConnectionRefused", "the connection was refused: nothing answers at that address"),
-        ("dns error", "the server's name is unknown (is the network up?)"),
-        ("failed to lookup address", "the server's name is unknown (is the network up?)"),
-        ("IncompleteBody", "the connection was cut off"),
-        ("ConnectionReset", "the connection was cut off"),
-        ("Connect", "no connection could be made"),
-    ):
-        if sign in text:
-            return words
-    return _one_line(text.split("\n\nDebug source", 1)[0]) or type(error).__name__

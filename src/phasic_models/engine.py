@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Floats = "npt.NDArray[np.float64]"
 
 LANES = 8
+_DRAWS_AT_ONCE = 4096
 _ORDER_KINDS = ("trivial", "least_fill", "bfs", "reverse_bfs", "given")
 
 
@@ -235,6 +236,80 @@ class Plan:
 
         self._batches(theta, n_threads, run, lanes=1, times=times)
         return results
+
+    def uniformize_grad(
+        self, theta: Floats, times: Floats, tol: float, max_steps: int, n_threads: int
+    ) -> tuple[Floats, Floats]:
+        """Density at `times`, (batch, T), and its derivatives by theta, (batch, T, p)."""
+        value = np.empty((theta.shape[0], times.size))
+        grad = np.zeros((theta.shape[0], times.size, theta.shape[1]))
+        c_times = _in("double[]", times)
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            uniform = self._take_uniform()
+            try:
+                return lib.pm_uniform_grad(
+                    self._plan,
+                    ws,
+                    uniform,
+                    n,
+                    c_theta,
+                    times.size,
+                    c_times,
+                    tol,
+                    max_steps,
+                    _out(value[rows]),
+                    _out(grad[rows]),
+                    where,
+                )
+            finally:
+                self._uniform_pool.append(uniform)
+
+        self._batches(theta, n_threads, run, lanes=1, times=times)
+        return value, grad
+
+    def sample(
+        self, theta: Floats, size: int, seed: int, rewards: Floats | None, max_jumps: int, n_threads: int
+    ) -> Floats:
+        """Draws of the rewarded sum, (batch, size); row i, column k is draw i * size + k of the stream of `seed`."""
+        out = np.empty((theta.shape[0], size))
+        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+        made = ffi.new("pm_sampler **")
+        _check(lib.pm_sampler_new(self._plan, made), None, self._graph)
+        sampler = ffi.gc(made[0], lib.pm_sampler_free)
+        for row in range(theta.shape[0]):
+
+            def set_theta(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+                return lib.pm_sampler_set(self._plan, ws, sampler, c_theta, where)
+
+            self._batches(theta[row : row + 1], 1, set_theta, lanes=1)
+
+            def draw(first: int, row: int = row) -> None:
+                where = ffi.new("pm_where *")
+                part = out[row, first : first + _DRAWS_AT_ONCE]
+                status = lib.pm_sampler_draw(
+                    self._plan, sampler, c_rewards, seed, row * size + first, part.size, max_jumps, _out(part), where
+                )
+                if status == lib.PM_E_LIMIT:
+                    raise NumericalError(
+                        f"a draw took more than max_jumps = {max_jumps} jumps{_theta_text(theta, row)}"
+                    )
+                _check(status, where, self._graph, theta)
+
+            # Short parts, so that an interrupt is seen between them.
+            firsts = range(0, size, _DRAWS_AT_ONCE)
+            if n_threads <= 1 or len(firsts) <= 1:
+                for first in firsts:
+                    draw(first)
+            else:
+                with ThreadPoolExecutor(n_threads) as pool:
+                    list(pool.map(draw, firsts))
+        return out
+
+    def check_times(self, times: Floats) -> None:
+        """Raise the core's error for a bad time, without evaluating anything."""
+        where = ffi.new("pm_where *")
+        _check(lib.pm_check_times(self._plan, times.size, _in("double[]", times), where), where, self._graph, None, times)
 
     def rate(self, theta: Floats) -> Floats:
         """Uniformization rate, shape (batch,)."""

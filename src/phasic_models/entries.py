@@ -73,7 +73,7 @@ class EntryStore:
         self.root = root
         self.folder = root / "symbolic"
         self._markers = root / MARKER_FOLDER
-        # (last use, hash), oldest first, as the last scan saw it; checked again before anything is removed.
+        # A heap of (last use, hash) as the last scan saw it; checked again before anything is removed.
         self._oldest: list[tuple[int, str]] = []
         self._bytes: int | None = None
 
@@ -208,11 +208,8 @@ class EntryStore:
                 continue
             noted, key = heapq.heappop(self._oldest)
             mark = stamp(self._markers / key)
-            if mark is None:
-                continue  # another process removed it; the next scan corrects the total
-            if mark.modified != noted:
-                heapq.heappush(self._oldest, (mark.modified, key))
-            elif key != keep:
+            # What was used, saved or removed since the scan is newer than the rest of the list; the next scan sees it.
+            if mark is not None and mark.modified == noted and key != keep:
                 self.remove(key)
                 removed.append(key)
         return removed
@@ -241,7 +238,9 @@ class EntryStore:
 
         def abandoned(item: os.DirEntry[str]) -> bool:
             if item.name.startswith(TEMPORARY_PREFIX):
-                return now - item.stat(follow_symlinks=False).st_mtime >= older_than
+                # A folder is an installation at work, which a slow line keeps busy for longer than writing a file.
+                patience = 24 * older_than if item.is_dir(follow_symlinks=False) else older_than
+                return now - item.stat(follow_symlinks=False).st_mtime >= patience
             return item.name.endswith(SET_ASIDE_SUFFIX) and is_hash(item.name.split(".", 1)[0])
 
         def orphan(item: os.DirEntry[str]) -> bool:

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .errors import FormatError
+
 if TYPE_CHECKING:
     from .dag import SymbolicDAG
 
 ADD, MUL, DIV = 1, 2, 3
 OPERATION_NAMES = {ADD: "add", MUL: "mul", DIV: "div"}
 
-# Room for an index in the key of a row: a pair of operands packs into one int, which hashes faster than a tuple.
-_INDEX_BITS = 31
+# A pair of operands packs into one int, which is smaller and hashes faster than a tuple.
+_INDEX_BITS = 30
 
 
 @dataclass
@@ -82,22 +84,22 @@ class _Table:
         self.left: list[int] = []
         self.right: list[int] = []
         self.size = n_weights
-        self._rows: dict[int, int] = {}
+        self._rows: dict[int, dict[int, int]] = {ADD: {}, MUL: {}, DIV: {}}
         first = n_weights - len(operation)
         for index, (op, a, b) in enumerate(zip(operation, left, right, strict=True), start=first):
             if op != DIV and a > b:
                 a, b = b, a
-            self._rows.setdefault((op << _INDEX_BITS | a) << _INDEX_BITS | b, index)
+            self._rows[op].setdefault(a << _INDEX_BITS | b, index)
 
     def row(self, op: int, a: int, b: int) -> int:
         """Index of the expression ``a op b``, which is added if it is new."""
         if a > b and op != DIV:
             a, b = b, a
-        key = (op << _INDEX_BITS | a) << _INDEX_BITS | b
-        index = self._rows.get(key)
+        key = a << _INDEX_BITS | b
+        rows = self._rows[op]
+        index = rows.get(key)
         if index is None:
-            index = self.size
-            self._rows[key] = index
+            index = rows[key] = self.size
             self.size = index + 1
             self.operation.append(op)
             self.left.append(a)
@@ -118,18 +120,25 @@ def expression_bound(dag: SymbolicDAG) -> int:
     return len(weights.affine_base) + len(weights.program_op) + linear + 2 * int(dag.operations)
 
 
-def expand(dag: SymbolicDAG) -> Expansion:
+def expand(dag: SymbolicDAG, *, limit: int | None = None) -> Expansion:
     """Expand the elimination of a DAG.
 
     Parameters
     ----------
     dag : SymbolicDAG
         The elimination; its pattern has been checked by its constructor.
+    limit : int, optional
+        Give up when the table grows longer than this.
 
     Returns
     -------
     Expansion
         All expressions, and the eliminated graph in terms of them.
+
+    Raises
+    ------
+    FormatError
+        The table has more than `limit` expressions.
     """
     graph, weights = dag.graph, dag.graph.weights
     n_weights = len(weights.affine_base) + len(weights.program_op)
@@ -191,6 +200,8 @@ def expand(dag: SymbolicDAG) -> Expansion:
             uppers.append(upper)
             edges = [(order[k], weight) for k, weight in upper]
             vertices[vertex] = EliminatedVertex(rate, exit_, leaving, edges, updates)
+            if limit is not None and table.size > limit:
+                raise FormatError(f"the elimination has more than {limit} expressions")
     return Expansion(n_weights, table.operation, table.left, table.right, vertices)
 
 

@@ -8,7 +8,7 @@ made.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from numbers import Integral, Real
@@ -129,10 +129,11 @@ class Expr:
             total.append(value)
         return math.fsum(total)
 
-    def __add__(self, other: object) -> Expr:
+    # An operator between an expression and an array gives an array of expressions, hence the return type.
+    def __add__(self, other: object) -> Any:
         right = _operand(other)
         if right is None:
-            return NotImplemented
+            return _elementwise(other, self.__add__)
         terms = dict(self._terms)
         for monomial, coefficient in right._terms.items():
             terms[monomial] = terms.get(monomial, Fraction(0)) + coefficient
@@ -146,18 +147,18 @@ class Expr:
     def __pos__(self) -> Expr:
         return self
 
-    def __sub__(self, other: object) -> Expr:
+    def __sub__(self, other: object) -> Any:
         right = _operand(other)
-        return NotImplemented if right is None else self + (-right)
+        return _elementwise(other, self.__sub__) if right is None else self + (-right)
 
-    def __rsub__(self, other: object) -> Expr:
+    def __rsub__(self, other: object) -> Any:
         left = _operand(other)
-        return NotImplemented if left is None else left + (-self)
+        return _elementwise(other, self.__rsub__) if left is None else left + (-self)
 
-    def __mul__(self, other: object) -> Expr:
+    def __mul__(self, other: object) -> Any:
         right = _operand(other)
         if right is None:
-            return NotImplemented
+            return _elementwise(other, self.__mul__)
         if right.is_constant():
             return self._scaled(right.constant_part())
         if self.is_constant():
@@ -170,13 +171,13 @@ class Expr:
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: object) -> Expr:
+    def __truediv__(self, other: object) -> Any:
         right = _operand(other)
-        return NotImplemented if right is None else self * right**-1
+        return _elementwise(other, self.__truediv__) if right is None else self * right**-1
 
-    def __rtruediv__(self, other: object) -> Expr:
+    def __rtruediv__(self, other: object) -> Any:
         left = _operand(other)
-        return NotImplemented if left is None else left * self**-1
+        return _elementwise(other, self.__rtruediv__) if left is None else left * self**-1
 
     def __pow__(self, exponent: object) -> Expr:
         if isinstance(exponent, Real) and float(exponent).is_integer():
@@ -201,28 +202,23 @@ class Expr:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple[type[Expr], tuple[dict[Monomial, Fraction]]]:
+        # The hash of a string differs between processes, so it is made anew.
+        return Expr, (self._terms,)
+
     def __bool__(self) -> bool:
         raise TypeError(
             "whether an expression is zero is only known once the parameters are; test the state, not the weight"
         )
 
     def __repr__(self) -> str:
-        if not self._terms:
-            return "0"
-        parts = sorted(
-            (sorted(_factor_text(a, k) for a, k in monomial), coefficient)
-            for monomial, coefficient in self._terms.items()
-        )
         text = ""
-        for factors, coefficient in parts:
-            size = abs(coefficient)
-            product = [] if size == 1 and factors else [_number_text(size)]
-            piece = "*".join(product + factors)
+        for _, coefficient, piece in sorted(_term_text(m, c) for m, c in self._terms.items()):
             if text:
                 text += f" - {piece}" if coefficient < 0 else f" + {piece}"
             else:
                 text = f"-{piece}" if coefficient < 0 else piece
-        return text
+        return text or "0"
 
     def _scaled(self, factor: Fraction) -> Expr:
         return Expr({monomial: coefficient * factor for monomial, coefficient in self._terms.items()})
@@ -256,6 +252,16 @@ def _from_product(coefficient: Fraction, factors: Mapping[Atom, int]) -> Expr:
     return Expr({frozenset(kept.items()): coefficient})
 
 
+def _elementwise(array: object, operation: Callable[[Any], Expr]) -> Any:
+    """Apply an operator to each entry of an array, for vectorised callbacks; NotImplemented for anything else."""
+    if not isinstance(array, np.ndarray):
+        return NotImplemented
+    out = np.empty(array.shape, dtype=object)
+    for place, value in np.ndenumerate(array):
+        out[place] = operation(value)
+    return out
+
+
 def _operand(value: object) -> Expr | None:
     if isinstance(value, Expr):
         return value
@@ -285,7 +291,16 @@ def _number_text(value: Fraction) -> str:
     return repr(number) if Fraction(number) == value or value.denominator > 10**6 else str(value)
 
 
-def _factor_text(atom: Atom, exponent: int) -> str:
+def _term_text(monomial: Monomial, coefficient: Fraction) -> tuple[list[str], Fraction, str]:
+    """Return a key to sort terms by, the coefficient, and the text of the term without its sign."""
+    above = sorted(_power_text(atom, exponent) for atom, exponent in monomial if exponent > 0)
+    below = sorted(_power_text(atom, -exponent) for atom, exponent in monomial if exponent < 0)
+    size = abs(coefficient)
+    product = above if size == 1 and above else [_number_text(size), *above]
+    return above + below, coefficient, "/".join(["*".join(product), *below])
+
+
+def _power_text(atom: Atom, exponent: int) -> str:
     text = atom.name if isinstance(atom, Parameter) else f"({atom!r})"
     return text if exponent == 1 else f"{text}**{exponent}"
 
@@ -307,7 +322,7 @@ def params(*names: str) -> Any:
     --------
     >>> coal, mig = params("coal", "mig")
     >>> 3 * coal + mig / (coal + mig)
-    3*coal + (coal + mig)**-1*mig
+    3*coal + mig/(coal + mig)
     """
     check_param_names(names)
     if not names:

@@ -214,7 +214,10 @@ def encode_index(index: Index) -> bytes:
     """Return the bytes of an index.json: keys sorted, newest version first, checksum renewed; equal content, equal bytes."""
     document: dict[str, Any] = msgspec.to_builtins(index)
     document["libraries"] = {
-        name: {**library, "versions": dict(sorted(library["versions"].items(), key=lambda v: Version(v[0]), reverse=True))}
+        name: {
+            **library,
+            "versions": dict(sorted(library["versions"].items(), key=lambda v: Version(v[0]), reverse=True)),
+        }
         for name, library in sorted(document["libraries"].items())
     }
     document["checksum"] = content_checksum(document)
@@ -358,16 +361,13 @@ def parse_requirement(text: str, version: str | None = None) -> tuple[str, Speci
 
 def installed_versions() -> dict[str, Version]:
     """Return the installed versions of phasic and phasic-models, as far as they are installed."""
-    from . import __version__
     from .compat import installed_version
 
-    # A source tree that was never installed has no metadata.
-    found = {"phasic": installed_version("phasic"), "phasic-models": installed_version("phasic-models") or __version__}
     versions = {}
-    for package, text in found.items():
+    for package in ("phasic", "phasic-models"):
         try:
-            versions[package] = Version(text or "")
-        except InvalidVersion:
+            versions[package] = Version(installed_version(package) or "")
+        except InvalidVersion:  # not installed, or a version that says nothing
             continue
     return versions
 
@@ -408,7 +408,8 @@ def select(
         close = difflib.get_close_matches(name, index.libraries, n=3)
         known = ", ".join(sorted(index.libraries)) or "none at all"
         raise ModelNotFoundError(
-            f"the index has no library {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else f"; it has {known}")
+            f"the index has no library {name!r}"
+            + (f"; did you mean {' or '.join(close)}?" if close else f"; it has {known}")
         )
     installed = installed_versions() if installed is None else installed
     newest_first = sorted(library.versions, key=Version, reverse=True)
@@ -418,7 +419,9 @@ def select(
     for number in newest_first:
         release = library.versions[number]
         if number not in fitting:
-            outside = "it is a pre-release" if specifier.contains(number, prereleases=True) else f"it is not {specifier}"
+            outside = (
+                "it is a pre-release" if specifier.contains(number, prereleases=True) else f"it is not {specifier}"
+            )
             passed_over.append((number, outside))
             continue
         reason = why_not(release, installed)
@@ -427,9 +430,7 @@ def select(
         passed_over.append((number, reason))
     listed = "\n".join(f"  - {name} {number}: {reason}" for number, reason in passed_over)
     if not fitting:
-        raise ModelNotFoundError(
-            f"no version of {name} is {specifier}; the index has {', '.join(newest_first)}"
-        )
+        raise ModelNotFoundError(f"no version of {name} is {specifier}; the index has {', '.join(newest_first)}")
     raise CompatibilityError(f"no version of {name} can be used here:\n{listed}")
 
 

@@ -112,7 +112,7 @@ def check_library(folder: Path, *, source: str | None = None) -> Manifest:
     manifest = read_manifest(folder / MANIFEST_NAME)
     where = source or str(folder)
     problems = manifest_problems(folder, manifest)
-    if reason := _bad_category(manifest.category):
+    if reason := bad_category(manifest.category):
         problems.append(f"category {manifest.category!r} {reason}")
     for path in sorted(folder.iterdir()):
         if path.suffix in _MODEL_SUFFIXES and path.name != MANIFEST_NAME and path.name not in manifest.checksums:
@@ -122,7 +122,8 @@ def check_library(folder: Path, *, source: str | None = None) -> Manifest:
     return manifest
 
 
-def _bad_category(category: str) -> str | None:
+def bad_category(category: str) -> str | None:
+    """Say why a category cannot be the name of a folder, or None where it can."""
     if "/" in category or category.startswith("."):
         return "is not the name of a folder"
     return path_problem(category)

@@ -1,4 +1,4 @@
-"""Look after what is installed: verify files, compare versions, remove libraries, sweep up, examine the surroundings."""
+"""Look after what is installed: verify files, compare versions, remove libraries, sweep up, examine the machine."""
 
 from __future__ import annotations
 
@@ -60,6 +60,23 @@ class Finding(NamedTuple):
     level: str
     subject: str
     text: str
+
+
+def library_folder(category: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of an installed library, at its first place.
+
+    Raises
+    ------
+    ModelNotFoundError
+        It is not installed.
+    """
+    layers = prefix.layers(cache_dir)
+    for name, folder, _ in _library_folders(layers):
+        if name == category:
+            return folder
+    raise ModelNotFoundError(
+        f"the library {category!r} is not installed; ptd-cache install {category}; searched:\n{prefix.describe(layers)}"
+    )
 
 
 # -- verify -----------------------------------------------------------------------------------------------------------
@@ -184,7 +201,9 @@ def compatibility(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Co
             ("phasic-models", manifest.phasic_models_min_version, manifest.phasic_models_max_version),
         )
         requires = "; ".join(f"{package} {low or '…'} to {high or '…'}" for package, low, high in pairs if low or high)
-        present = "; ".join(f"{package} {compat.installed_version(package) or 'not installed'}" for package, _, _ in pairs)
+        present = "; ".join(
+            f"{package} {compat.installed_version(package) or 'not installed'}" for package, _, _ in pairs
+        )
         reason = ""
         try:
             compat.check(manifest, source=category)
@@ -305,7 +324,7 @@ def _size(path: Path) -> int:
 
 
 def examine(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Finding]:
-    """Examine whatever a working installation depends on, without using the network and without changing anything lasting."""
+    """Examine whatever a working installation depends on, without the network and without changing anything."""
     findings = [
         Finding("ok", "python", f"{sys.version.split()[0]} in {sys.prefix}"),
         _toolkit(),
@@ -313,13 +332,20 @@ def examine(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Finding]
     ]
     phasic = compat.installed_version("phasic")
     findings.append(Finding("ok", "phasic", phasic or "not installed (it is not needed)"))
-    for name in (prefix.CACHE_DIR_VARIABLE, prefix.SHARED_DIRS_VARIABLE, "PHASIC_MODELS_INDEX", "PHASIC_MODELS_OFFLINE"):
+    for name in (
+        prefix.CACHE_DIR_VARIABLE,
+        prefix.SHARED_DIRS_VARIABLE,
+        "PHASIC_MODELS_INDEX",
+        "PHASIC_MODELS_OFFLINE",
+    ):
         if os.environ.get(name):
             findings.append(Finding("note", name, os.environ[name]))
     layers = prefix.layers(cache_dir)
     findings += [_layer(layer) for layer in layers]
     if not any(layer.writable for layer in layers):
-        findings.append(Finding("problem", "cache", f"nowhere to write to; set {prefix.CACHE_DIR_VARIABLE} to a folder"))
+        findings.append(
+            Finding("problem", "cache", f"nowhere to write to; set {prefix.CACHE_DIR_VARIABLE} to a folder")
+        )
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
         rows = compatibility(cache_dir=cache_dir)
@@ -330,7 +356,9 @@ def examine(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Finding]
             findings.append(Finding("problem", row.category, f"{row.reason}. Mend it with: {row.remedy}"))
     if not rows:
         findings.append(
-            Finding("note", "libraries", "none installed; pixi add phasic-models-coalescent or ptd-cache install coalescent")
+            Finding(
+                "note", "libraries", "none installed; pixi add phasic-models-coalescent or ptd-cache install coalescent"
+            )
         )
     swept = prune(dry_run=True, cache_dir=cache_dir) if any(layer.writable for layer in layers) else []
     if swept:
@@ -340,12 +368,11 @@ def examine(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Finding]
 
 
 def _toolkit() -> Finding:
-    from . import __version__
-
-    found = compat.installed_version("phasic-models")
-    if found is not None and found != __version__:
-        return Finding("problem", "phasic-models", f"{__version__} is imported but {found} is installed; reinstall it")
-    return Finding("ok", "phasic-models", f"{__version__} in {Path(__file__).parent}")
+    version = compat.installed_version("phasic-models")
+    here = Path(__file__).parent
+    if version is None:
+        return Finding("note", "phasic-models", f"runs from its source in {here}; versions cannot be compared")
+    return Finding("ok", "phasic-models", f"{version} in {here}")
 
 
 def _engine() -> Finding:
@@ -369,7 +396,9 @@ def _layer(layer: Layer) -> Finding:
     subject = f"layer {layer.origin}"
     folder = layer.symbolic
     if not layer.writable:
-        state = "readable" if os.access(folder, os.R_OK | os.X_OK) else "cannot be read" if folder.exists() else "absent"
+        state = (
+            "readable" if os.access(folder, os.R_OK | os.X_OK) else "cannot be read" if folder.exists() else "absent"
+        )
         return Finding("problem" if state == "cannot be read" else "ok", subject, f"{folder}: {state}")
     existing = folder
     while not existing.exists() and existing.parent != existing:

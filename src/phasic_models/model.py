@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +11,18 @@ from .arguments import (
     MAX_JOINT,
     MAX_MOMENT,
     check_count,
+    check_probabilities,
     check_reward_vector,
     check_rewards,
+    check_seed,
+    check_size,
     check_theta,
     check_times,
     check_tolerance,
 )
+from .distribution import evaluate
 from .engine import thread_count
+from .quantile import quantiles
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -157,6 +163,134 @@ class Model:
         """Return the survival function 1 - cdf, with full relative accuracy in the tail; otherwise as `pdf`."""
         return self._distribution("sf", theta, times, tol, max_steps, n_threads)
 
+    def pdf_and_grad(
+        self,
+        theta: Any,
+        times: Any,
+        *,
+        tol: float = 1e-12,
+        max_steps: int = DEFAULT_MAX_STEPS,
+        n_threads: int | None = None,
+    ) -> tuple[Floats, Floats]:
+        """Return the density and its exact derivatives by θ.
+
+        Returns
+        -------
+        density : numpy.ndarray
+            Shape of `times`, or (batch, \\*shape of `times`), as from `pdf`.
+        gradient : numpy.ndarray
+            The same with a last axis of length p.
+
+        Notes
+        -----
+        Parameters and errors as for `pdf`. Sensitivities are carried through the sweep of uniformization, so the cost is 1 + p
+        times that of the density; repeated squaring, which `pdf` uses for stiff models, is not available here.
+        """
+        batch, is_batch = check_theta(theta, self.graph)
+        at = check_times(times)
+        steps = check_count(max_steps, "max_steps", 1, 2**62)
+        values, gradient = self.dag.plan.uniformize_grad(
+            batch, np.ascontiguousarray(at.reshape(-1)), check_tolerance(tol), steps, thread_count(n_threads)
+        )
+        values = values.reshape(batch.shape[0], *at.shape)
+        gradient = gradient.reshape(batch.shape[0], *at.shape, batch.shape[1])
+        return (values, gradient) if is_batch else (values[0], gradient[0])
+
+    def quantile(
+        self,
+        theta: Any,
+        q: Any,
+        *,
+        tol: float = 1e-12,
+        max_steps: int = DEFAULT_MAX_STEPS,
+        n_threads: int | None = None,
+    ) -> Floats:
+        """Return the times at which the distribution function reaches `q`; for a discrete model the first such step.
+
+        Parameters
+        ----------
+        theta
+            Shape (p,) or (batch, p).
+        q
+            Probabilities in [0, 1], any shape. 1 gives infinity.
+        tol
+            Relative accuracy of the times; also the tolerance of the distribution function.
+        max_steps, n_threads
+            As for `pdf`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape of `q`, or (batch, \\*shape of `q`).
+
+        Raises
+        ------
+        ParameterError
+            If a probability lies outside [0, 1] or is NaN, or as for `pdf`.
+        InfiniteExpectationError
+            If absorption is not certain.
+        """
+        batch, is_batch = check_theta(theta, self.graph)
+        probabilities = check_probabilities(q)
+        steps = check_count(max_steps, "max_steps", 1, 2**62)
+        flat = probabilities.reshape(-1)
+        options = {"tol": check_tolerance(tol), "max_steps": steps, "n_threads": thread_count(n_threads)}
+        values = quantiles(self, batch, flat, **options).reshape(batch.shape[0], *probabilities.shape)
+        return values if is_batch else values[0]
+
+    def sample(
+        self,
+        theta: Any,
+        size: int | tuple[int, ...] = 1,
+        seed: int | None = None,
+        rewards: Any = None,
+        *,
+        max_jumps: int = DEFAULT_MAX_STEPS,
+        n_threads: int | None = None,
+    ) -> Floats:
+        """Draw from the distribution of Y by simulating the chain.
+
+        Parameters
+        ----------
+        theta
+            Shape (p,) or (batch, p).
+        size
+            Number or shape of the draws.
+        seed
+            Non-negative integer; the same seed gives the same draws, whatever the number of threads. None: a new one each time.
+        rewards
+            Shape (V,); None for the time until absorption.
+        max_jumps
+            Bound of the number of jumps in one draw.
+        n_threads
+            Threads over the draws; -1 for all processors.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape `size`, or (batch, \\*size).
+
+        Raises
+        ------
+        ParameterError
+            If an argument is out of range.
+        InfiniteExpectationError
+            If absorption is not certain.
+        NumericalError
+            If a draw takes more than `max_jumps` jumps.
+        """
+        batch, is_batch = check_theta(theta, self.graph)
+        shape = check_size(size)
+        values = self.dag.plan.sample(
+            batch,
+            math.prod(shape),
+            check_seed(seed),
+            check_reward_vector(rewards, self.graph),
+            check_count(max_jumps, "max_jumps", 1, 2**62),
+            thread_count(n_threads),
+        ).reshape(batch.shape[0], *shape)
+        return values if is_batch else values[0]
+
     def _distribution(
         self, what: str, theta: Any, times: Any, tol: float, max_steps: int, n_threads: int | None
     ) -> Floats:
@@ -164,8 +298,8 @@ class Model:
         at = check_times(times)
         steps = check_count(max_steps, "max_steps", 1, 2**62)
         flat = np.ascontiguousarray(at.reshape(-1))
-        values = self.dag.plan.uniformize(
-            batch, flat, (what,), check_tolerance(tol), steps, thread_count(n_threads)
+        values = evaluate(
+            self.dag.plan, self.graph, batch, flat, (what,), check_tolerance(tol), steps, thread_count(n_threads)
         )[what]
         shaped = values.reshape(batch.shape[0], *at.shape)
         return shaped if is_batch else shaped[0]

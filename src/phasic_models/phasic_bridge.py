@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import CompatibilityError, GraphError
+from .errors import CompatibilityError, GraphError, ParameterError
 from .explore import show_state
 from .expr import Expr, params
 from .graph import Graph
@@ -35,15 +35,13 @@ _State = tuple[int, ...]
 _Weight = tuple[float, list[float]] | Expr
 
 
-def from_phasic(
-    graph: Any, *, discrete: bool | None = None, param_names: Sequence[str] | None = None
-) -> Graph:
+def from_phasic(graph: Any, *, discrete: bool | None = None, param_names: Sequence[str] | None = None) -> Graph:
     """Turn a phasic graph into a `Graph`, for exact densities, gradients and small files.
 
     Parameters
     ----------
     graph
-        Any ``phasic.Graph``. It is only read. Where its weights come from a ``weight_callback``, that is called once per
+        Any ``phasic.Graph``. It is only read. If its weights come from a ``weight_callback``, that is called once per
         edge with symbols for θ, and has to be a rational function of them.
     discrete
         Whether the weights are jump probabilities; None asks the graph.
@@ -54,9 +52,9 @@ def from_phasic(
     Returns
     -------
     Graph
-        Its states are phasic's. Where several vertices of `graph` share a state, as auxiliary ones do, each state gets one
-        more entry at its end: 0 for the first vertex with that state, then 1, 2, … Initial probabilities are normalised
-        to sum to one.
+        Its states are phasic's. Where several vertices of `graph` share a state, as auxiliary ones do, each state gets
+        one more entry at its end: 0 for the first vertex with that state, then 1, 2, … Initial probabilities are
+        normalised to sum to one.
 
     Raises
     ------
@@ -120,9 +118,8 @@ def to_phasic(model: Model | SymbolicDAG | Graph, theta: npt.ArrayLike | None = 
         Its vertex i is row i of ``model.states``, so that reward vectors fit both. With parameters, its weights are
 
         * phasic's own ``coefficients · theta``, where every weight of the model is linear in θ;
-        * the same with one more parameter, which has to be held at 1, where some weight is affine: its last coefficient is
-          the constant part, and ``graph.param_length()`` is one more than the model has (phasic has no such weights; its
-          ``svgd`` takes ``fixed=[(index, 1.0)]``);
+        * the same with one more parameter, to be held at 1, where some weight has a constant part, which is then its
+          last coefficient. phasic itself has no such weights; its ``svgd`` takes ``fixed=[(index, 1.0)]``;
         * a ``weight_callback``, where some weight is any other function: pass it on as
           ``graph.update_weights(theta, callback=graph.weight_callback)``.
 
@@ -131,9 +128,11 @@ def to_phasic(model: Model | SymbolicDAG | Graph, theta: npt.ArrayLike | None = 
     CompatibilityError
         If phasic is missing or of a version outside `PHASIC_VERSIONS`, or cannot express the model: initial
         probabilities that depend on θ, states outside 32-bit integers.
+    ParameterError
+        If `theta` is not one finite number per parameter.
     """
     phasic = _import_phasic()
-    source: Graph = model if isinstance(model, Graph) else getattr(model, "dag", model).graph  # type: ignore[assignment]
+    source: Graph = model if isinstance(model, Graph) else getattr(model, "dag", model).graph
     states = source.state_array
     if states.size and (states.min() < np.iinfo(np.int32).min or states.max() > np.iinfo(np.int32).max):
         raise CompatibilityError("phasic keeps states as 32-bit integers; this model has larger entries")
@@ -141,15 +140,13 @@ def to_phasic(model: Model | SymbolicDAG | Graph, theta: npt.ArrayLike | None = 
     graph.is_discrete = source.discrete
     vertices = [graph.starting_vertex()]
     vertices += [graph.find_or_create_vertex(state) for state in states[1:].tolist()]
-    first = int(source.edge_ptr[1])
     _add_initial(vertices, source, theta)
-    weight = _constant_weights(source, theta) if theta is not None or not source.param_length() else None
-    if weight is None:
-        weight = _parameterized_weights(graph, source)
+    constant = theta is not None or not source.param_length()
+    weight = _constant_weights(source, theta) if constant else _parameterized_weights(graph, source)
     ptr = source.edge_ptr.tolist()
     targets, slots = source.edge_target.tolist(), source.edge_slot.tolist()
     for v in range(1, len(vertices)):
-        for edge in range(max(ptr[v], first), ptr[v + 1]):
+        for edge in range(ptr[v], ptr[v + 1]):
             vertices[v].add_edge(vertices[targets[edge]], weight(slots[edge]))
     return graph
 
@@ -168,10 +165,9 @@ def _import_phasic() -> Any:
     if not SpecifierSet(PHASIC_VERSIONS).contains(version, prereleases=True):
         raise CompatibilityError(f"phasic {version} is installed, but phasic{PHASIC_VERSIONS} is needed; {hint}")
     try:
-        import phasic
+        return import_module("phasic")
     except Exception as error:
         raise CompatibilityError(f"phasic {version} is installed, but does not import: {error}") from error
-    return phasic
 
 
 def _unique_states(states: list[_State]) -> list[_State]:
@@ -186,11 +182,17 @@ def _unique_states(states: list[_State]) -> list[_State]:
     return out
 
 
+def _symbols(n_params: int) -> list[Expr]:
+    """An expression for each parameter."""
+    if n_params < 2:
+        return [params("theta_0")] * n_params
+    return list(params(*(f"theta_{i}" for i in range(n_params))))
+
+
 def _phasic_weights(graph: Any, n_params: int) -> Callable[[list[float], str], _Weight]:
     """Return how `graph` makes a weight of an edge's coefficients."""
     mode = getattr(graph, "weight_mode", "linear")
-    symbols = params(*(f"theta_{i}" for i in range(n_params))) if n_params else ()
-    theta = list(symbols) if n_params > 1 else [symbols] * n_params
+    theta = _symbols(n_params)
 
     def linear(coefficients: list[float], where: str) -> _Weight:
         if len(coefficients) != n_params:
@@ -244,14 +246,16 @@ def _as_transitions(
             (state_of[target], weight) if isinstance(weight, Expr) else (state_of[target], *weight)
             for target, weight in edges
         ]
-    theta = params(*(f"theta_{i}" for i in range(n_params)))
-    theta = theta if n_params > 1 else (theta,)
+    theta = _symbols(n_params)
     weights = [
         weight if isinstance(weight, Expr) else sum((c * t for c, t in zip(weight[1], theta, strict=True)), weight[0])
         for _, weight in edges
     ]
     total = sum(weights[1:], weights[0]) if weights else 1.0
-    return [(state_of[target], Expr.constant(1) * weight / total) for (target, _), weight in zip(edges, weights, strict=True)]
+    return [
+        (state_of[target], Expr.constant(1) * weight / total)
+        for (target, _), weight in zip(edges, weights, strict=True)
+    ]
 
 
 def _add_initial(vertices: list[Any], source: Graph, theta: npt.ArrayLike | None) -> None:
@@ -269,16 +273,21 @@ def _add_initial(vertices: list[Any], source: Graph, theta: npt.ArrayLike | None
 
 
 def _theta(source: Graph, theta: npt.ArrayLike | None) -> npt.NDArray[np.float64]:
-    # Without theta only constants are read from the table, so any value serves.
-    return np.ones(source.param_length()) if theta is None else np.asarray(theta, dtype=np.float64)
+    if theta is None:
+        # Only constants are read from the table then, so any value serves.
+        return np.ones(source.param_length())
+    vector = np.asarray(theta, dtype=np.float64)
+    if vector.shape != (source.param_length(),) or not np.isfinite(vector).all():
+        raise ParameterError(f"theta must be {source.param_length()} finite numbers, not {theta!r}")
+    return vector
 
 
-def _constant_weights(source: Graph, theta: npt.ArrayLike | None) -> Callable[[int], float]:
+def _constant_weights(source: Graph, theta: npt.ArrayLike | None) -> Callable[[int], float | list[float]]:
     values: list[float] = source.weights.evaluate(_theta(source, theta)).tolist()
     return values.__getitem__
 
 
-def _parameterized_weights(graph: Any, source: Graph) -> Callable[[int], list[float]]:
+def _parameterized_weights(graph: Any, source: Graph) -> Callable[[int], float | list[float]]:
     """Return what to give to phasic's ``add_edge`` for a weight slot, and prepare `graph` for it."""
     table, n_params = source.weights, source.param_length()
     used = np.unique(source.edge_slot[int(source.edge_ptr[1]) :])

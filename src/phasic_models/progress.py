@@ -33,10 +33,12 @@ def reporting(progress: Progress | bool | None) -> Iterator[Progress | None]:
         from rich.progress import (
             BarColumn,
             DownloadColumn,
-            Progress as Bars,
             TextColumn,
             TimeRemainingColumn,
             TransferSpeedColumn,
+        )
+        from rich.progress import (
+            Progress as Bars,
         )
     except ImportError:
         yield None

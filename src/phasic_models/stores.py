@@ -20,6 +20,7 @@ from .errors import DownloadError, OfflineError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+USER_AGENT = "phasic-models"
 REMOTE_SCHEMES = ("http", "https", "s3", "gs", "az")
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -84,6 +85,15 @@ def _number(name: str) -> float | None:
     if not 0 <= value < float("inf"):
         raise DownloadError(f"environment variable {name} is {text!r}; it must be a number that is not negative")
     return value
+
+
+@dataclass(frozen=True)
+class RemoteObject:
+    """One object in an opened store; ``url`` names it in messages."""
+
+    store: ObjectStore
+    key: str
+    url: str
 
 
 def scheme_of(address: str | os.PathLike[str]) -> str:
@@ -158,15 +168,13 @@ def ssl_context() -> ssl.SSLContext:
 
 def client_options(options: TransferOptions, *, allow_http: bool, headers: Mapping[str, str] | None = None) -> Any:
     """Return obstore's client options: time-outs, certificate authorities and headers (proxies it reads itself)."""
-    from . import __version__
-
     settings: dict[str, Any] = {
         "allow_http": allow_http,
         "connect_timeout": timedelta(seconds=options.connect_timeout),
         # A limit on the whole request would cut off every large file on a slow line; only silence counts.
         "timeout": timedelta(days=7),
         "read_timeout": timedelta(seconds=options.timeout),
-        "user_agent": f"phasic-models/{__version__}",
+        "user_agent": USER_AGENT,
     }
     bundle = ca_bundle()
     if bundle is not None:
@@ -189,7 +197,7 @@ def _obstore() -> Any:
 
 
 # object_store retries by itself in ways that its caller cannot see; the retries of download.py are the only ones.
-_NO_RETRIES = {"max_retries": 0}
+_NO_RETRIES: Any = {"max_retries": 0}
 
 
 def http_store(url: str, options: TransferOptions, headers: Mapping[str, str] | None = None) -> ObjectStore:
@@ -217,23 +225,19 @@ def s3_store(
     _obstore()
     from obstore.store import S3Store
 
-    settings: dict[str, Any] = {}
-    provider = None
+    settings: Any = {}
     profile = profile or os.environ.get("AWS_PROFILE") or None
     in_environment = bool(os.environ.get("AWS_ACCESS_KEY_ID"))
-    if profile is not None or not in_environment:
-        found = _aws_profile(profile or "default", required=profile is not None)
-        region = region or found.pop("region", None)
-        endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or found.pop(
-            "endpoint", None
-        )
-        found.pop("endpoint", None)
-        provider = found.pop("provider", None)
-        settings.update(found)
-    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    found = _aws_profile(profile or "default", required=profile is not None) if profile or not in_environment else {}
+    provider = found.pop("provider", None)
+    from_profile = found.pop("endpoint", None)
+    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or from_profile
     if endpoint:
         settings["endpoint"] = endpoint
-    settings["region"] = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    from_profile = found.pop("region", None)
+    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    settings["region"] = region or named or from_profile or "us-east-1"
+    settings.update(found)
     has_credentials = in_environment or provider is not None or "access_key_id" in settings
     if not (has_credentials or writing or _AWS_INDIRECT.intersection(os.environ)):
         # Without any credentials the engine would look for those of a cloud machine and hang for seconds elsewhere;
@@ -301,7 +305,7 @@ def _aws_profile(name: str, *, required: bool) -> dict[str, Any]:
 def _boto3_provider(profile: str) -> Any:
     """Let boto3 answer for profiles that need a dialogue (single sign-on, assumed roles, external programs)."""
     try:
-        import boto3
+        import boto3  # type: ignore[import-untyped,unused-ignore]
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError as error:
         raise DownloadError(
@@ -311,26 +315,39 @@ def _boto3_provider(profile: str) -> Any:
     return Boto3CredentialProvider(boto3.Session(profile_name=profile))
 
 
-def gcs_store(bucket: str, options: TransferOptions, *, writing: bool = False) -> ObjectStore:
+def gcs_store(
+    bucket: str, options: TransferOptions, *, credentials_path: str | None = None, writing: bool = False
+) -> ObjectStore:
     """Open a Google Cloud Storage bucket; STORAGE_EMULATOR_HOST or GOOGLE_BASE_URL name another endpoint."""
     require_online(f"gs://{bucket}", options)
     _obstore()
     from obstore.store import GCSStore
 
-    settings: dict[str, Any] = {}
+    settings: Any = {}
+    provider = None
     endpoint = os.environ.get("GOOGLE_BASE_URL") or os.environ.get("STORAGE_EMULATOR_HOST")
     if endpoint:
         settings["base_url"] = endpoint if "://" in endpoint else f"http://{endpoint}"
-    if not any(os.environ.get(name) for name in _GOOGLE_CREDENTIALS):
+    if credentials_path is not None:
+        settings["application_credentials"] = os.fspath(Path(credentials_path).expanduser())
+    elif not any(os.environ.get(name) for name in _GOOGLE_CREDENTIALS):
         default = Path("~/.config/gcloud/application_default_credentials.json").expanduser()
-        if endpoint or not (writing or default.exists()):
+        if os.environ.get("STORAGE_EMULATOR_HOST"):
+            # An emulator takes any token, but the engine does not write without one.
+            provider = _emulator_token
+        elif not (writing or default.exists()):
             settings["skip_signature"] = True
     return GCSStore(
         bucket,
         config=settings,
         client_options=client_options(options, allow_http=str(settings.get("base_url", "")).startswith("http://")),
         retry_config=_NO_RETRIES,
+        credential_provider=provider,
     )
+
+
+def _emulator_token() -> Any:
+    return {"token": "emulator", "expires_at": None}
 
 
 _GOOGLE_CREDENTIALS = (
@@ -343,26 +360,31 @@ _GOOGLE_CREDENTIALS = (
 
 
 def azure_store(
-    container: str, options: TransferOptions, *, account: str | None = None, writing: bool = False
+    container: str,
+    options: TransferOptions,
+    *,
+    account: str | None = None,
+    account_key: str | None = None,
+    connection_string: str | None = None,
+    writing: bool = False,
 ) -> ObjectStore:
     """Open an Azure container; AZURE_STORAGE_CONNECTION_STRING and the AZURE_STORAGE_* variables name account and key."""
     require_online(f"az://{container}", options)
     _obstore()
     from obstore.store import AzureStore
 
-    parts = dict(
-        part.split("=", 1) for part in os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";") if "=" in part
-    )
-    settings: dict[str, Any] = {}
+    text = connection_string or os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
+    parts = dict(part.strip().split("=", 1) for part in text.split(";") if "=" in part)
+    settings: Any = {}
     account = account or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME") or parts.get("AccountName")
     if not account:
         raise DownloadError(
             f"az://{container}: which storage account? Set AZURE_STORAGE_ACCOUNT_NAME or AZURE_STORAGE_CONNECTION_STRING, "
-            "or pass account=…"
+            "or pass account_name=…"
         )
     settings["account_name"] = account
-    if "AccountKey" in parts:
-        settings["account_key"] = parts["AccountKey"]
+    if account_key or "AccountKey" in parts:
+        settings["account_key"] = account_key or parts["AccountKey"]
     if "SharedAccessSignature" in parts:
         settings["sas_key"] = parts["SharedAccessSignature"]
     endpoint = os.environ.get("AZURE_STORAGE_ENDPOINT") or parts.get("BlobEndpoint")

@@ -200,7 +200,36 @@ int pm_uniform_eval(const pm_plan *plan, pm_workspace *workspace, pm_uniform *un
                     int64_t n_times, const double *times, double tol, int64_t max_steps, double *pdf, double *cdf, double *sf,
                     pm_where *where);
 
+/*
+ * The density (discrete: probability mass) as pm_uniform_eval gives it, and its exact derivatives by theta: out_grad (n_theta,
+ * n_times, n_params). Sensitivities are carried through the same sweep, one more vector for each parameter.
+ */
+int pm_uniform_grad(const pm_plan *plan, pm_workspace *workspace, pm_uniform *uniform, int64_t n_theta, const double *theta,
+                    int64_t n_times, const double *times, double tol, int64_t max_steps, double *out, double *out_grad,
+                    pm_where *where);
+
+/* PM_E_TIME if a time is negative, NaN, infinite or, for a discrete graph, not whole. */
+int pm_check_times(const pm_plan *plan, int64_t n_times, const double *times, pm_where *where);
+
 /* The largest total rate of a vertex at each parameter vector: out (n_theta). 1 for a discrete graph. workspace: one lane. */
 int pm_uniform_rate(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, double *out, pm_where *where);
+
+/* ---- samples ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct pm_sampler pm_sampler;
+
+int pm_sampler_new(const pm_plan *plan, pm_sampler **out);
+void pm_sampler_free(pm_sampler *sampler);
+
+/* Prepares draws at one parameter vector; PM_E_INFINITE if absorption is not certain. workspace: one lane. */
+int pm_sampler_set(const pm_plan *plan, pm_workspace *workspace, pm_sampler *sampler, const double *theta, pm_where *where);
+
+/*
+ * Draws number first .. first + n - 1 of the stream of `seed`: the rewarded sum (rewards as above, NULL for the time). Each draw has
+ * a generator of its own, so the values do not depend on how a batch is split. Reads the sampler only: threads may share it.
+ * PM_E_LIMIT if one draw takes more than max_jumps jumps.
+ */
+int pm_sampler_draw(const pm_plan *plan, const pm_sampler *sampler, const double *rewards, uint64_t seed, int64_t first, int64_t n,
+                    int64_t max_jumps, double *out, pm_where *where);
 
 #endif

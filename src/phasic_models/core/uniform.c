@@ -7,36 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pm_internal.h"
-
-/* Mass below which nothing can contribute to a density above 1e-280. */
-#define EXHAUSTED 1e-290
-
-struct pm_uniform {
-    int32_t n;             /* transient vertices */
-    int32_t n_exits;
-    int64_t n_inner;
-    int32_t *row_of;       /* number here -> row of the plan */
-    int64_t *in_ptr;       /* incoming edges of each vertex */
-    int32_t *in_from;
-    int32_t *in_slot;
-    int32_t *exit_at;      /* vertices with edges to absorbing ones */
-    int64_t *exit_ptr;
-    int32_t *exit_slot;
-    double *in_probability;
-    double *stay;
-    double *exit_rate;
-    double *now;
-    double *next;
-    double *absorbed;      /* after k jumps, absorption rate */
-    double *left;          /* after k jumps, mass not absorbed */
-    double *done;          /* after k jumps, mass absorbed */
-    int64_t capacity;
-    int64_t steps;         /* entries that are filled */
-    double rate;
-    double absorbed_at_once;
-    int exhausted;
-};
+#include "uniform.h"
 
 void pm_uniform_free(pm_uniform *u) {
     if (u != NULL) {
@@ -139,8 +110,7 @@ out:
     return status;
 }
 
-/* Total rate of row i at the weights of the workspace (one lane). */
-static double total_rate(const pm_plan *p, const pm_workspace *ws, int32_t row) {
+double pm_total_rate(const pm_plan *p, const pm_workspace *ws, int32_t row) {
     double total = 0.0;
     for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
         total += ws->slot[p->graph.edge_slot[e]];
@@ -154,7 +124,7 @@ static double largest_rate(const pm_plan *p, const pm_workspace *ws) {
     }
     double q = 0.0;
     for (int32_t i = 0; i < p->n_transient; i++) {
-        const double total = total_rate(p, ws, i);
+        const double total = pm_total_rate(p, ws, i);
         if (total > q) {
             q = total;
         }
@@ -164,7 +134,7 @@ static double largest_rate(const pm_plan *p, const pm_workspace *ws) {
 
 /* Initial mass of each transient vertex, and what is absorbed at once. */
 static int set_initial(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, int64_t theta_index, pm_where *where) {
-    const double total = total_rate(p, ws, p->n_transient);
+    const double total = pm_total_rate(p, ws, p->n_transient);
     if (!(total > 0.0)) {
         pm_at(where, theta_index, 0, total);
         return PM_E_INITIAL;
@@ -200,7 +170,7 @@ static double stay_probability(const pm_plan *p, const pm_workspace *ws, int32_t
     return sum > 0.0 ? sum : 0.0;
 }
 
-static int set_chain(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t theta_index, pm_where *where) {
+int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t theta_index, pm_where *where) {
     const double q = largest_rate(p, ws);
     u->rate = q;
     u->steps = 0;
@@ -226,8 +196,8 @@ static int set_chain(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t 
     }
     for (int32_t i = 0; i < u->n; i++) {
         const double stay = stay_probability(p, ws, u->row_of[i], scale);
-        if (p->graph.discrete && total_rate(p, ws, u->row_of[i]) > 1.0 + 1e-10) {
-            pm_at(where, theta_index, p->pattern.order[u->row_of[i]], total_rate(p, ws, u->row_of[i]));
+        if (p->graph.discrete && pm_total_rate(p, ws, u->row_of[i]) > 1.0 + 1e-10) {
+            pm_at(where, theta_index, p->pattern.order[u->row_of[i]], pm_total_rate(p, ws, u->row_of[i]));
             return PM_E_PROBABILITY;
         }
         u->stay[i] = stay;
@@ -271,8 +241,7 @@ static double total_mass(const double *v, int32_t n) {
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-/* Extends the sweep until `steps` entries are stored or no mass is left. */
-static int sweep(pm_uniform *u, int64_t steps) {
+int pm_uniform_sweep(pm_uniform *u, int64_t steps) {
     const int status = reserve(u, steps);
     if (status != PM_OK) {
         return status;
@@ -308,14 +277,12 @@ static int sweep(pm_uniform *u, int64_t steps) {
     return PM_OK;
 }
 
-/* Which of the stored sequences is mixed. Beyond the last entry of an exhausted sweep only `done` goes on, unchanged. */
-typedef enum { ABSORBED, LEFT, DONE } sequence;
-
-static double entry(const pm_uniform *u, sequence what, int64_t k) {
+/* Beyond the last entry of an exhausted sweep only `done` goes on, unchanged. */
+static double entry(const pm_uniform *u, pm_sequence what, int64_t k) {
     switch (what) {
-    case ABSORBED:
+    case PM_ABSORBED:
         return k < u->steps ? u->absorbed[k] : 0.0;
-    case LEFT:
+    case PM_LEFT:
         return k < u->steps ? u->left[k] : 0.0;
     default:
         return u->done[k < u->steps ? k : u->steps - 1];
@@ -323,26 +290,27 @@ static double entry(const pm_uniform *u, sequence what, int64_t k) {
 }
 
 /* An upper bound of the entries at and after k, and of those before k. */
-static double bound_after(const pm_uniform *u, sequence what, int64_t k) {
+static double bound_after(const pm_uniform *u, pm_sequence what, int64_t k) {
     const double left = u->left[k < u->steps ? k : u->steps - 1];
-    return what == ABSORBED ? u->rate * left : what == LEFT ? left : 1.0;
+    return what == PM_ABSORBED ? u->rate * left : what == PM_LEFT ? left : 1.0;
 }
 
-static double bound_before(const pm_uniform *u, sequence what, int64_t k) {
-    return what == ABSORBED ? u->rate : what == LEFT ? 1.0 : entry(u, what, k);
+static double bound_before(const pm_uniform *u, pm_sequence what, int64_t k) {
+    return what == PM_ABSORBED ? u->rate : what == PM_LEFT ? 1.0 : entry(u, what, k);
 }
 
 /*
  * sum_k Poisson(k; lambda) entry_k, from the mode outwards until what is left on either side is below tol times the sum.
  * *enough = 0 if that needs entries that are not stored yet.
  */
-static double mix(const pm_uniform *u, sequence what, double lambda, double tol, int *enough) {
+static double mix(pm_uniform *u, pm_sequence what, double lambda, double tol, int *enough) {
     *enough = 1;
+    u->first = u->last = 0;
     if (lambda == 0.0) {
         return entry(u, what, 0);
     }
-    const int64_t last = what == DONE && u->exhausted ? INT64_MAX / 2 : u->steps - 1;
-    if (what == DONE && u->exhausted && lambda > 4.0 * (double)u->steps + 4000.0) {
+    const int64_t last = what == PM_DONE && u->exhausted ? INT64_MAX / 2 : u->steps - 1;
+    if (what == PM_DONE && u->exhausted && lambda > 4.0 * (double)u->steps + 4000.0) {
         return entry(u, what, u->steps - 1); /* the probability of so few jumps is below 1e-300 */
     }
     const int64_t mode = lambda < (double)last ? (int64_t)lambda : last;
@@ -363,6 +331,7 @@ static double mix(const pm_uniform *u, sequence what, double lambda, double tol,
         w *= ratio;
         sum += w * entry(u, what, k + 1);
     }
+    u->last = k;
     w = weight;
     for (k = mode; k > 0; k--) {
         const double ratio = (double)k / lambda;
@@ -372,14 +341,13 @@ static double mix(const pm_uniform *u, sequence what, double lambda, double tol,
         w *= ratio;
         sum += w * entry(u, what, k - 1);
     }
+    u->first = k;
     return sum;
 }
 
-/* Steps after which Poisson(lambda) has less than about 1e-20 left. */
-static double steps_for(double lambda) { return ceil(lambda + 9.5 * sqrt(lambda) + 40.0); }
+double pm_uniform_steps(double lambda) { return ceil(lambda + 9.5 * sqrt(lambda) + 40.0); }
 
-/* Mixes one sequence at one time, extending the sweep as needed. */
-static int mix_at(pm_uniform *u, sequence what, double lambda, double tol, int64_t max_steps, double *out, pm_where *where) {
+int pm_uniform_mix(pm_uniform *u, pm_sequence what, double lambda, double tol, int64_t max_steps, double *out, pm_where *where) {
     for (;;) {
         int enough = 0;
         *out = mix(u, what, lambda, tol, &enough);
@@ -391,7 +359,7 @@ static int mix_at(pm_uniform *u, sequence what, double lambda, double tol, int64
             pm_at(where, 0, 0, wanted);
             return PM_E_LIMIT;
         }
-        const int status = sweep(u, (int64_t)wanted);
+        const int status = pm_uniform_sweep(u, (int64_t)wanted);
         if (status != PM_OK) {
             return status;
         }
@@ -408,10 +376,10 @@ static int eval_continuous(pm_uniform *u, int64_t n_times, const double *times, 
         int status = PM_OK;
         double survival = 0.0;
         if (pdf != NULL) {
-            status = mix_at(u, ABSORBED, lambda, tol, max_steps, &pdf[i], where);
+            status = pm_uniform_mix(u, PM_ABSORBED, lambda, tol, max_steps, &pdf[i], where);
         }
         if (status == PM_OK && (sf != NULL || cdf != NULL)) {
-            status = mix_at(u, LEFT, lambda, tol, max_steps, &survival, where);
+            status = pm_uniform_mix(u, PM_LEFT, lambda, tol, max_steps, &survival, where);
             if (sf != NULL) {
                 sf[i] = survival;
             }
@@ -421,7 +389,7 @@ static int eval_continuous(pm_uniform *u, int64_t n_times, const double *times, 
             if (survival < 0.5) {
                 cdf[i] = 1.0 - survival;
             } else {
-                status = mix_at(u, DONE, lambda, tol, max_steps, &cdf[i], where);
+                status = pm_uniform_mix(u, PM_DONE, lambda, tol, max_steps, &cdf[i], where);
             }
         }
         if (status != PM_OK) {
@@ -435,33 +403,39 @@ static int eval_discrete(pm_uniform *u, int64_t n_times, const double *times, do
     for (int64_t i = 0; i < n_times; i++) {
         const int64_t k = times[i] < (double)u->steps ? (int64_t)times[i] : u->steps;
         if (pdf != NULL) {
-            pdf[i] = k == 0 ? u->absorbed_at_once : entry(u, ABSORBED, k - 1);
+            pdf[i] = k == 0 ? u->absorbed_at_once : entry(u, PM_ABSORBED, k - 1);
             if (times[i] > (double)u->steps) {
                 pdf[i] = 0.0;
             }
         }
         if (sf != NULL) {
-            sf[i] = entry(u, LEFT, k);
+            sf[i] = entry(u, PM_LEFT, k);
         }
         if (cdf != NULL) {
-            const double survival = entry(u, LEFT, k);
-            cdf[i] = survival < 0.5 ? 1.0 - survival : entry(u, DONE, k);
+            const double survival = entry(u, PM_LEFT, k);
+            cdf[i] = survival < 0.5 ? 1.0 - survival : entry(u, PM_DONE, k);
         }
     }
     return PM_OK;
 }
 
-static int check_times(const pm_plan *p, int64_t n_times, const double *times, double *largest, pm_where *where) {
-    *largest = 0.0;
+int pm_check_times(const pm_plan *p, int64_t n_times, const double *times, pm_where *where) {
     for (int64_t i = 0; i < n_times; i++) {
         const double t = times[i];
         if (!(t >= 0.0) || t > 1.7976931348623157e308 || (p->graph.discrete && t != floor(t))) {
             pm_at(where, 0, i, t);
             return PM_E_TIME;
         }
-        *largest = t > *largest ? t : *largest;
     }
     return PM_OK;
+}
+
+double pm_largest(const double *values, int64_t n) {
+    double largest = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        largest = values[i] > largest ? values[i] : largest;
+    }
+    return largest;
 }
 
 int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n_theta, const double *theta, int64_t n_times,
@@ -469,18 +443,19 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
     if (!(tol > 0.0 && tol < 1.0) || max_steps < 1 || ws->lanes != 1) {
         return PM_E_ARGUMENT;
     }
-    double largest = 0.0;
-    int status = check_times(p, n_times, times, &largest, where);
+    tol *= 0.1; /* two sides are cut off, and rounding wants its share */
+    int status = pm_check_times(p, n_times, times, where);
+    const double largest = status == PM_OK ? pm_largest(times, n_times) : 0.0;
     for (int64_t row = 0; row < n_theta && status == PM_OK && n_times > 0; row++) {
         status = pm_load_theta(p, ws, row, n_theta, theta, where);
         if (status == PM_OK) {
-            status = set_chain(p, ws, u, row, where);
+            status = pm_uniform_set(p, ws, u, row, where);
         }
         if (status != PM_OK) {
             break;
         }
-        const double needed = p->graph.discrete ? largest + 1.0 : steps_for(u->rate * largest);
-        status = sweep(u, needed < (double)max_steps ? (int64_t)needed : max_steps);
+        const double needed = p->graph.discrete ? largest + 1.0 : pm_uniform_steps(u->rate * largest);
+        status = pm_uniform_sweep(u, needed < (double)max_steps ? (int64_t)needed : max_steps);
         if (status != PM_OK) {
             break;
         }

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 METADATA_KEY = "phasic_models"
 
 _I32, _I64, _F64, _U8 = "I32", "I64", "F64", "U8"
-_NUMPY: dict[str, np.dtype[Any]] = {_I32: np.dtype("<i4"), _I64: np.dtype("<i8"), _F64: np.dtype("<f8"), _U8: np.dtype("u1")}
+_NUMPY: dict[str, np.dtype[Any]] = {
+    _I32: np.dtype("<i4"),
+    _I64: np.dtype("<i8"),
+    _F64: np.dtype("<f8"),
+    _U8: np.dtype("u1"),
+}
 
 # Tensor: dtype. A file holds exactly these.
 _GRAPH = {"state_array": _I64, "edge_ptr": _I64, "edge_target": _I32, "edge_slot": _I32}

@@ -29,7 +29,7 @@ def encode_text(text: str, source: str) -> bytes:
         raise FormatError(f"{source}: not valid Unicode: {error}") from None
 
 
-def decode_json(data: bytes, kind: type[T], source: str, *, unversioned: str = "0") -> T:
+def decode_json(data: bytes, kind: type[T], source: str, *, unversioned: str = "0", bulk: str = "") -> T:
     """Decode a JSON document into a typed object.
 
     Parameters
@@ -42,6 +42,8 @@ def decode_json(data: bytes, kind: type[T], source: str, *, unversioned: str = "
         File name or other origin, for messages.
     unversioned : str
         The format version of a document that states none.
+    bulk : str
+        Key of a long top-level array that, by `kind`, holds no objects; it is not searched for keys that occur twice.
 
     Raises
     ------
@@ -49,10 +51,18 @@ def decode_json(data: bytes, kind: type[T], source: str, *, unversioned: str = "
         The bytes are not JSON or not of this type (the message has the JSON path), a key occurs twice in one object,
         or the major format version is unknown.
     """
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:  # the decoder below would not look into what it skips
+        raise FormatError(f"{source}: not valid UTF-8 (altered?): {error}") from None
     # The version first: a document of another format shall be named as such, not by the first key that differs.
     version = _decode(data, _VersionOnly, source).format_version
     check_version(unversioned if version is None else version, source)
     result = _decode(data, kind, source)
+    if bulk:
+        # The array's text holds unescaped quotes or is empty, so what is replaced is never part of a string.
+        array = _decode(data, dict[str, msgspec.Raw], source)[bulk]
+        data = data.replace(bytes(array), b"[]", 1)
     _refuse_duplicate_keys(data, source)
     return result
 
@@ -64,8 +74,6 @@ def _decode(data: bytes, kind: type[T], source: str) -> T:
         raise FormatError(f"{source}: {error}") from None
     except msgspec.DecodeError as error:
         raise FormatError(f"{source}: not valid JSON (truncated or altered?): {error}") from None
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{source}: not valid UTF-8 (altered?): {error}") from None
     except RecursionError:
         raise FormatError(f"{source}: not a phasic-models document: nested too deeply") from None
 
@@ -84,6 +92,8 @@ def _refuse_duplicate_keys(data: bytes, source: str) -> None:
     try:
         # Numbers are not needed here, and an int of thousands of digits under an unknown key must not raise.
         json.loads(data, object_pairs_hook=check, parse_int=_ignore, parse_float=_ignore)
+    except json.JSONDecodeError as error:  # in what the typed decoder skips, it is less strict
+        raise FormatError(f"{source}: not valid JSON (altered?): {error}") from None
     except RecursionError:
         raise FormatError(f"{source}: not a phasic-models document: nested too deeply") from None
 

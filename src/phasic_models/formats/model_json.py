@@ -26,34 +26,37 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Coordinate = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class Constant(msgspec.Struct, array_like=True, tag="const", forbid_unknown_fields=True, frozen=True):
+# gc=False below: these hold numbers only, and a million of them should not slow the garbage collector.
+
+
+class Constant(msgspec.Struct, array_like=True, tag="const", forbid_unknown_fields=True, frozen=True, gc=False):
     """``["const", value]``."""
 
     value: float
 
 
-class Affine(msgspec.Struct, array_like=True, tag="affine", forbid_unknown_fields=True, frozen=True):
+class Affine(msgspec.Struct, array_like=True, tag="affine", forbid_unknown_fields=True, frozen=True, gc=False):
     """``["affine", base, [[parameter, coefficient], …]]``."""
 
     base: float
     terms: tuple[tuple[Index, float], ...]
 
 
-class Add(msgspec.Struct, array_like=True, tag="add", forbid_unknown_fields=True, frozen=True):
+class Add(msgspec.Struct, array_like=True, tag="add", forbid_unknown_fields=True, frozen=True, gc=False):
     """``["add", a, b]``."""
 
     left: Index
     right: Index
 
 
-class Multiply(msgspec.Struct, array_like=True, tag="mul", forbid_unknown_fields=True, frozen=True):
+class Multiply(msgspec.Struct, array_like=True, tag="mul", forbid_unknown_fields=True, frozen=True, gc=False):
     """``["mul", a, b]``."""
 
     left: Index
     right: Index
 
 
-class Divide(msgspec.Struct, array_like=True, tag="div", forbid_unknown_fields=True, frozen=True):
+class Divide(msgspec.Struct, array_like=True, tag="div", forbid_unknown_fields=True, frozen=True, gc=False):
     """``["div", a, b]``."""
 
     left: Index
@@ -62,10 +65,10 @@ class Divide(msgspec.Struct, array_like=True, tag="div", forbid_unknown_fields=T
 
 Expression = Constant | Affine | Add | Multiply | Divide
 _OPERATIONS: dict[type, int] = {Add: ADD, Multiply: MUL, Divide: DIV}
-_CLASSES = {ADD: Add, MUL: Multiply, DIV: Divide}
+_CLASSES: dict[int, type[Add | Multiply | Divide]] = {ADD: Add, MUL: Multiply, DIV: Divide}
 
 
-class Vertex(msgspec.Struct, omit_defaults=True, frozen=True):
+class Vertex(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
     """A vertex of the eliminated graph; an absorbing vertex has nothing but a state."""
 
     state: tuple[Coordinate, ...]
@@ -258,7 +261,7 @@ def dag_from_json(text: str | bytes, *, source: str = "<string>") -> SymbolicDAG
     from ..dag import SymbolicDAG  # a later room: at import time it does not exist yet
 
     data = encode_text(text, source) if isinstance(text, str) else text
-    document = decode_json(data, Document, source)
+    document = decode_json(data, Document, source, bulk="expressions")
     _check_lengths(document, source)
     graph = _read_graph(document, source)
     order = np.array(document.elimination.order, dtype=np.int32)
@@ -272,7 +275,13 @@ def dag_from_json(text: str | bytes, *, source: str = "<string>") -> SymbolicDAG
             f"{source}: this order takes {dag.operations} operations, the document says "
             f"{document.elimination.operations} - at `$.elimination.operations`"
         )
-    _check_expansion(document, graph, expand(dag) if document.expanded else None, source)
+    expansion = None
+    if document.expanded:
+        try:
+            expansion = expand(dag, limit=len(document.expressions))
+        except FormatError as error:
+            raise FormatError(f"{source}: {error} - at `$.expressions`") from None
+    _check_expansion(document, graph, expansion, source)
     return dag
 
 

@@ -36,7 +36,7 @@ class Parameter(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Citation(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Where a model comes from."""
 
-    authors: str = ""
+    authors: list[str] = []
     year: int | None = None
     title: str = ""
     doi: str | None = None
@@ -47,8 +47,9 @@ class Erratum(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A mistake that was found in a published model: which library versions it affects, and which mends it."""
 
     description: str
-    affected: str | None = None
+    affects: str | None = None
     fixed_in: str | None = None
+    date: str | None = None
 
 
 class Retraction(msgspec.Struct, kw_only=True, omit_defaults=True):

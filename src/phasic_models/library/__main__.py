@@ -1,4 +1,4 @@
-"""``python -m phasic_models.library [FOLDER …]`` renews the tables in the README of each library; all of them by default."""
+"""``python -m phasic_models.library [FOLDER …]`` renews the tables in the README of each library, by default of all."""
 
 from __future__ import annotations
 

@@ -274,10 +274,7 @@ def _meta(library: Library, spec: ModelSpec, graph_hash: str, stats: formats.Sta
     compatible = library.spec.compatible
     phasic, own = VersionRange.parse(compatible.phasic), VersionRange.parse(compatible.phasic_models)
     citation = spec.citation
-    reason = None
-    if spec.retraction is not None:
-        mended = f" (mended in version {spec.retraction.fixed_in})" if spec.retraction.fixed_in else ""
-        reason = spec.retraction.reason + mended
+    retraction = spec.retraction
     return formats.ModelMeta(
         model_name=spec.name,
         description=spec.description,
@@ -301,7 +298,9 @@ def _meta(library: Library, spec: ModelSpec, graph_hash: str, stats: formats.Sta
             authors=list(citation.authors), year=citation.year, title=citation.title, doi=citation.doi, url=citation.url
         ),
         status=spec.status,
-        status_reason=reason,
+        retraction=None
+        if retraction is None
+        else formats.Retraction(reason=retraction.reason, fixed_in=retraction.fixed_in),
         errata=[
             formats.Erratum(description=item.description, date=item.date, affects=item.affects, fixed_in=item.fixed_in)
             for item in spec.errata

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,11 +109,11 @@ class Library:
         names = spec.parameter_names
         try:
             graph = Graph(
-                self.functions[spec.function],
+                # Bound here, so that an argument may have the name of an option of Graph.
+                partial(self.functions[spec.function], **spec.arguments),
                 discrete=spec.discrete,
                 parameterized=bool(names),
                 param_names=names or None,
-                **spec.arguments,
             )
         except (GraphError, ValueError, TypeError, ArithmeticError, LookupError) as error:
             raise LibraryMistakes([self._callback_mistake(spec, error)]) from error

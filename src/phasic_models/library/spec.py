@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION: Literal["1.0"] = "1.0"
 
 # `$` also matches before a line feed at the end of a text; `(?!\n)` does not, and both dialects of JSON Schema know it.
 Text = Annotated[str, Meta(pattern=r"\S", description="a text that is not empty")]

@@ -127,6 +127,7 @@ class _Converter:
         elif isinstance(node, yaml.SequenceNode):
             result = Located([self.convert(item, f"{key}[{i}]", inside) for i, item in enumerate(node.value)], line)
         else:
+            assert isinstance(node, yaml.ScalarNode)
             result = Located(self._scalar(node, key), line)
         self.done[id(node)] = result
         return result

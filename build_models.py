@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Build every model library: files, conda packages, a channel and tarballs, the same bytes at every run.
+
+uv run build_models.py                     build into build/, check against the locks, package, index
+uv run build_models.py --category queuing  only that library
+uv run build_models.py --update-lock       accept what changed: renew locks, recipes and README tables
+uv run build_models.py --check             rebuild into a temporary folder and say what differs
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from phasic_models.channel import add_packages
+from phasic_models.errors import PhasicModelsError
+from phasic_models.release import Release, check, make_release
+
+ROOT = Path(__file__).resolve().parent
+
+
+def main(
+    category: Annotated[list[str] | None, typer.Option(help="Build this library only; may be repeated.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = ROOT / "build",
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes.")] = os.cpu_count() or 1,
+    update_lock: Annotated[
+        bool, typer.Option("--update-lock", help="Renew changed lock entries, recipes and README tables.")
+    ] = False,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Rebuild into a temporary folder, compare, and change nothing.")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="With --check: a published package or channel (file, folder or URL).")
+    ] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="Add the packages to this channel, too: a folder or s3://bucket/folder.")
+    ] = None,
+    root: Annotated[Path, typer.Option(help="Folder with libraries/, recipes/ and LICENSE.")] = ROOT,
+) -> None:
+    """Build model libraries, check them against their locks, package them and index a conda channel."""
+    console = Console()
+    start = time.perf_counter()
+    try:
+        if only_check or against:
+            with _bar(console) as report:
+                built = out if (out / "channel").is_dir() else None
+                lines = check(
+                    root,
+                    categories=category or (),
+                    jobs=jobs,
+                    built=built,
+                    published=against,
+                    progress=report,
+                )
+            for line in lines:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            if lines:
+                raise typer.Exit(1)
+            console.print(f"Nothing differs. {time.perf_counter() - start:.1f} s.")
+            return
+        with _bar(console) as report:
+            release = make_release(
+                root,
+                out,
+                categories=category or (),
+                jobs=jobs,
+                update=update_lock,
+                progress=report,
+            )
+        _show(console, release, out, time.perf_counter() - start)
+        if channel:
+            added = add_packages(release.packages, channel)
+            console.print(f"Added to {channel}: {', '.join(added) or 'nothing, all were there'}", soft_wrap=True)
+    except PhasicModelsError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a progress bar, where the output is a terminal, and give the function that moves it."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda model, done, total: bar.update(task, description=model, completed=done, total=total)
+
+
+def _show(console: Console, release: Release, out: Path, seconds: float) -> None:
+    table = Table("model", header_style="bold", box=None, pad_edge=False)
+    for heading in ("vertices", "operations", "kB", "s"):
+        table.add_column(heading, justify="right")
+    for library in release.libraries:
+        for model in library.build.models:
+            table.add_row(
+                f"{library.build.category}/{model.name}",
+                f"{model.vertices:,}",
+                f"{model.operations:,}",
+                f"{model.bytes / 1e3:,.1f}",
+                f"{model.seconds:.2f}",
+            )
+    console.print(table)
+    for package in release.packages:
+        console.print(f"{package.stat().st_size / 1e3:9,.1f} kB  {package.name}", highlight=False, soft_wrap=True)
+    for path in release.written:
+        console.print(f"renewed {path}", markup=False, highlight=False, soft_wrap=True)
+    for line in release.advice:
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    models = sum(len(library.build.models) for library in release.libraries)
+    console.print(
+        f"{models} models in {len(release.libraries)} libraries, {seconds:.1f} s. Channel: {out / 'channel'}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,23 @@
+"""The command ``ptd-cache``: a door into the other rooms, without logic of its own.
+
+Exit codes: 0 done; 1 a check found problems; 2 wrong usage; 3 not found; 4 damaged or unreadable file; 5 network;
+6 incompatible versions; 7 the disk or a permission.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run ``ptd-cache``."""
+    try:
+        from .app import app
+    except ImportError as error:
+        if (error.name or "").split(".")[0] not in ("typer", "rich", "click"):
+            raise
+        sys.exit(
+            f"ptd-cache needs the package {error.name!r}, which is not installed: "
+            "pip install 'phasic-models[cli]', or pixi add typer rich"
+        )
+    app(prog_name="ptd-cache")

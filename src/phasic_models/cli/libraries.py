@@ -1,0 +1,275 @@
+"""Commands on whole libraries: install, import, export, list, search, remove, publish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import CacheDir, Index, Json, Offline
+from .output import command, size_text, write_json, write_table
+
+
+@command
+def install(
+    libraries: Annotated[list[str], typer.Argument(help="coalescent, coalescent==1.2.0 or 'coalescent>=1.1'.")],
+    index: Index = None,
+    cache_dir: CacheDir = None,
+    offline: Offline = None,
+    json_: Json = False,
+) -> None:
+    """Install libraries from a release index: the newest version that works here.
+
+    Examples
+    --------
+        ptd-cache install coalescent
+
+        ptd-cache install 'coalescent>=1.1' queuing
+
+        ptd-cache install coalescent --index https://models.example.org/index.json
+    """
+    from ..cloud_cache import install_model_library
+
+    results = []
+    for library in libraries:
+        done = install_model_library(library, index=index or None, cache_dir=cache_dir, offline=offline)
+        results.append(done)
+        if not json_:
+            _report_install(done)
+    if json_:
+        write_json(results)
+
+
+def _report_install(done: Any) -> None:
+    for version, reason in done.passed_over:
+        typer.echo(f"passed over {done.category} {version}: {reason}", err=True)
+    state = "installed" if done.changed else "is already installed"
+    typer.echo(f"{done.category} {done.version} {state} in {done.path}")
+    if done.shadowed_by is not None:
+        typer.echo(f"warning: {done.shadowed_by} is searched earlier, so its models are the ones that load", err=True)
+
+
+@command
+def import_(
+    source: Annotated[str, typer.Argument(help="A tarball or folder, or the address of a tarball.")],
+    symbolic: Annotated[
+        bool, typer.Option("--symbolic", help="The archive holds symbolic models (there is no other kind).")
+    ] = True,
+    sha256: Annotated[str | None, typer.Option("--sha256", help="The checksum that the archive must have.")] = None,
+    cache_dir: CacheDir = None,
+    offline: Offline = None,
+    json_: Json = False,
+) -> None:
+    """Take over a library from a file or an address.
+
+    Examples
+    --------
+        ptd-cache import downloaded_models.tar.gz --symbolic
+
+        ptd-cache import https://example.com/models/coalescent_v1.tar.gz --symbolic
+    """
+    from ..cache_exchange import import_from
+
+    hashes = import_from(source, cache_dir=cache_dir, sha256=sha256, offline=offline)
+    if json_:
+        write_json({"source": source, "imported": hashes})
+    else:
+        typer.echo(f"imported {len(hashes)} models from {source}")
+
+
+@command
+def export(
+    output_dir: Annotated[Path, typer.Argument(help="Folder to write.")],
+    hashes: Annotated[list[str] | None, typer.Argument(help="Graph hashes; all of the user's own by default.")] = None,
+    category: Annotated[str | None, typer.Option(help="Name of the library; by default the folder's.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the library.")] = "1.0.0",
+    description: Annotated[str, typer.Option(help="What the library is.")] = "",
+    cache_dir: CacheDir = None,
+    json_: Json = False,
+) -> None:
+    """Write entries of the cache, with a manifest, into a folder.
+
+    Examples
+    --------
+        ptd-cache export coalescent_models
+
+        ptd-cache export my_models a3f2… f8d7… --version 1.1.0
+    """
+    from ..symbolic_cache import SymbolicCache
+
+    folder = SymbolicCache(cache_dir).export_library(
+        output_dir, hashes or None, category=category, version=version, description=description
+    )
+    models = len(list(folder.glob("*.safetensors")))
+    if json_:
+        write_json({"path": folder, "models": models})
+    else:
+        typer.echo(f"exported {models} models to {folder}")
+
+
+@command
+def list_(
+    category: Annotated[str | None, typer.Argument(help="Only this library.")] = None,
+    entries: Annotated[bool, typer.Option("--entries", help="The cache's entries by hash, instead of models.")] = False,
+    cache_dir: CacheDir = None,
+    json_: Json = False,
+) -> None:
+    """List the installed models, or the cache's own entries.
+
+    Examples
+    --------
+        ptd-cache list
+
+        ptd-cache list coalescent --json
+
+        ptd-cache list --entries
+    """
+    if entries:
+        from ..symbolic_cache import SymbolicCache
+
+        found = SymbolicCache(cache_dir).list_entries()
+        if json_:
+            write_json(found)
+        else:
+            write_table(
+                ("hash", "size", "own", "folder"),
+                [(entry.hash, size_text(entry.bytes), "yes" if entry.own else "", entry.layer) for entry in found],
+                right=("size",),
+            )
+        return
+    from ..catalogue import list_models, models
+    from ..errors import ModelNotFoundError
+
+    by_name = {located.name: located for located in models(cache_dir=cache_dir)}
+    chosen = [by_name[name] for name in list_models(category, cache_dir=cache_dir)]
+    if category is not None and not chosen:
+        raise ModelNotFoundError(f"the library {category!r} is not installed; ptd-cache install {category}")
+    if json_:
+        write_json(
+            [
+                {
+                    "name": located.name,
+                    "description": located.model.description,
+                    "version": located.library.manifest.version,
+                    "vertices": located.model.vertices,
+                    "parameters": located.model.parameters,
+                    "status": located.model.status,
+                    "hash": located.model.hash,
+                    "layer": located.library.layer.origin,
+                    "folder": located.library.folder,
+                }
+                for located in chosen
+            ]
+        )
+        return
+    if not chosen:
+        typer.echo("no library is installed; try: ptd-cache install coalescent", err=True)
+        return
+    rows = [
+        (
+            located.name,
+            located.library.manifest.version,
+            located.model.vertices or "",
+            ", ".join(located.model.parameters),
+            located.model.description,
+        )
+        for located in chosen
+    ]
+    write_table(("model", "version", "vertices", "parameters", "description"), rows, right=("vertices",))
+
+
+@command
+def search(
+    words: Annotated[list[str], typer.Argument(help="All of them must occur in name, description or parameters.")],
+    index: Index = None,
+    installed_only: Annotated[bool, typer.Option("--installed", help="Do not ask the index.")] = False,
+    cache_dir: CacheDir = None,
+    offline: Offline = None,
+    json_: Json = False,
+) -> None:
+    """Search models, installed or in the release index.
+
+    Examples
+    --------
+        ptd-cache search coalescent island
+
+        ptd-cache search queue --installed
+    """
+    from ..finding import search_models
+
+    found, note = search_models(
+        words, index=index or None, ask_index=not installed_only, offline=offline, cache_dir=cache_dir
+    )
+    if json_:
+        write_json(found)
+        return
+    rows = [(hit.name, hit.version, "yes" if hit.installed else "", hit.description) for hit in found]
+    if rows:
+        write_table(("model", "version", "installed", "description"), rows)
+    else:
+        typer.echo("nothing found", err=True)
+    if note:
+        typer.echo(note, err=True)
+
+
+@command
+def remove(
+    libraries: Annotated[list[str], typer.Argument(help="Libraries that ptd-cache installed.")],
+    cache_dir: CacheDir = None,
+    json_: Json = False,
+) -> None:
+    """Remove libraries from the user's own layer; those of packages are left to the package manager.
+
+    Example:
+
+        ptd-cache remove coalescent
+    """
+    from ..maintenance import remove_library
+
+    removed = [remove_library(library, cache_dir=cache_dir) for library in libraries]
+    if json_:
+        write_json({"removed": removed})
+    else:
+        for folder in removed:
+            typer.echo(f"removed {folder}")
+
+
+@command
+def publish(
+    library: Annotated[str, typer.Argument(help="A library folder, its tarball, or the name of an installed library.")],
+    to: Annotated[
+        str, typer.Option("--to", help="s3://…, gs://…, az://…, file://…, a folder, or github:owner/repo@tag.")
+    ],
+    cache_dir: CacheDir = None,
+    offline: Offline = None,
+    json_: Json = False,
+) -> None:
+    """Publish a library: tarball, SHA256SUMS and then the index; what was published is never overwritten.
+
+    Examples:
+
+        ptd-cache publish build/libraries/coalescent --to s3://my-org-models/phasic
+
+        ptd-cache publish build/libraries/coalescent --to github:my-org/models@v1.0.0
+    """
+    from ..publish import publish as publish_library
+
+    done = publish_library(library, to, cache_dir=cache_dir, offline=offline)
+    if json_:
+        write_json(done)
+        return
+    state = "published" if done.changed else "was published already:"
+    typer.echo(f"{done.category} {done.version} {state} {done.url}")
+    typer.echo(f"index: {done.index}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command("install")(install)
+    app.command("import")(import_)
+    app.command("export")(export)
+    app.command("list")(list_)
+    app.command("search")(search)
+    app.command("remove")(remove)
+    app.command("publish")(publish)

@@ -1,0 +1,49 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _complete_model(incomplete: str) -> list[str]:
+    from ..catalogue import list_models
+
+    return [name for name in list_models() if name.startswith(incomplete)]
+
+
+def _complete_library(incomplete: str) -> list[str]:
+    from ..catalogue import list_models
+
+    return sorted({name.split("/")[0] for name in list_models() if name.startswith(incomplete)})
+
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="coalescent/n_samples_10, a unique bare name, or a graph hash.", autocompletion=_complete_model
+    ),
+]
+InstalledLibraries = Annotated[
+    list[str] | None, typer.Argument(help="Installed libraries.", autocompletion=_complete_library)
+]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of text.")]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option("--cache-dir", help="Cache root to search first and to write to.", envvar=[], show_default=False),
+]
+Offline = Annotated[
+    bool | None,
+    typer.Option("--offline/--online", help="Contact nobody. [default: PHASIC_MODELS_OFFLINE]", show_default=False),
+]
+Index = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--index",
+        help="Address or path of an index.json; several are tried in order. [default: PHASIC_MODELS_INDEX, "
+        "the configuration file, the project's release]",
+        show_default=False,
+    ),
+]

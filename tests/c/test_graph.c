@@ -1,0 +1,142 @@
+/* graph.c */
+#include "chain.h"
+
+static pm_where where;
+
+static int check(chain *c) {
+    pm_at(&where, -1, -1, -1.0);
+    return pm_graph_check(&c->graph, &c->sizes, &where);
+}
+
+/* Array numbers that pm_core.h promises in where.a for PM_E_INDEX. */
+enum { SIZES, EDGE_PTR, EDGE_TARGET, EDGE_SLOT, AFFINE_PTR, AFFINE_PARAM, PROGRAM };
+
+static chain *example(void) {
+    chain *c = chain_random(7, 6, 2, 0.5, 3, 0);
+    CHECK_INT(check(c), PM_OK);
+    return c;
+}
+
+static void refused(chain *c, int array) {
+    CHECK_INT(check(c), PM_E_INDEX);
+    CHECK_INT(where.a, array);
+    CHECK_INT(pm_graph_check(&c->graph, &c->sizes, NULL), PM_E_INDEX);
+}
+
+static void refused32(chain *c, int32_t *entry, int32_t value, int array) {
+    const int32_t kept = *entry;
+    *entry = value;
+    refused(c, array);
+    *entry = kept;
+    CHECK_INT(check(c), PM_OK);
+}
+
+static void refused64(chain *c, int64_t *entry, int64_t value, int array) {
+    const int64_t kept = *entry;
+    *entry = value;
+    refused(c, array);
+    *entry = kept;
+    CHECK_INT(check(c), PM_OK);
+}
+
+static void sizes(void) {
+    chain *c = example();
+    refused32(c, &c->graph.n_vertices, 0, SIZES);
+    refused32(c, &c->graph.n_vertices, -1, SIZES);
+    refused32(c, &c->graph.n_vertices, INT32_MIN, SIZES);
+    refused32(c, &c->graph.n_vertices, INT32_MAX, SIZES);
+    refused32(c, &c->graph.n_params, -1, SIZES);
+    refused32(c, &c->graph.n_affine, -1, SIZES);
+    refused32(c, &c->graph.n_program, -1, SIZES);
+    refused32(c, &c->graph.n_program, INT32_MAX, SIZES);
+    refused64(c, &c->sizes.n_edges, -1, SIZES);
+    refused64(c, &c->sizes.n_affine_terms, INT64_MIN, SIZES);
+    chain_free(c);
+}
+
+static void pointers(void) {
+    chain *c = example();
+    refused64(c, &c->edge_ptr[0], 1, EDGE_PTR);
+    refused64(c, &c->edge_ptr[0], -1, EDGE_PTR);
+    refused64(c, &c->edge_ptr[2], c->edge_ptr[1] - 1, EDGE_PTR);
+    refused64(c, &c->edge_ptr[2], INT64_MAX, EDGE_PTR);
+    refused64(c, &c->edge_ptr[2], INT64_MIN, EDGE_PTR);
+    refused64(c, &c->edge_ptr[c->n_vertices], c->n_edges + 1, EDGE_PTR);
+    refused64(c, &c->sizes.n_edges, c->n_edges - 1, EDGE_PTR);
+    refused64(c, &c->sizes.n_edges, c->n_edges + 1, EDGE_PTR);
+    refused64(c, &c->affine_ptr[0], 1, AFFINE_PTR);
+    refused64(c, &c->affine_ptr[3], INT64_MAX, AFFINE_PTR);
+    refused64(c, &c->sizes.n_affine_terms, c->sizes.n_affine_terms + 1, AFFINE_PTR);
+    chain_free(c);
+}
+
+static void targets(void) {
+    chain *c = example();
+    for (int32_t e = 0; e < c->n_edges; e++) {
+        refused32(c, &c->edge_target[e], 0, EDGE_TARGET);
+        refused32(c, &c->edge_target[e], -1, EDGE_TARGET);
+        refused32(c, &c->edge_target[e], INT32_MIN, EDGE_TARGET);
+        refused32(c, &c->edge_target[e], c->n_vertices, EDGE_TARGET);
+        refused32(c, &c->edge_target[e], INT32_MAX, EDGE_TARGET);
+        refused32(c, &c->edge_target[e], c->from[e], EDGE_TARGET);
+        if (e > 0 && c->from[e] == c->from[e - 1]) {
+            refused32(c, &c->edge_target[e], c->edge_target[e - 1], EDGE_TARGET); /* twice, and out of order */
+        }
+        refused32(c, &c->edge_slot[e], -1, EDGE_SLOT);
+        refused32(c, &c->edge_slot[e], c->graph.n_affine, EDGE_SLOT);
+        CHECK_INT(where.b, -1); /* refused32 ended with a good check, which says nothing */
+    }
+    chain_free(c);
+}
+
+static void params(void) {
+    chain *c = example();
+    for (int64_t i = 0; i < c->sizes.n_affine_terms; i++) {
+        refused32(c, &c->affine_param[i], -1, AFFINE_PARAM);
+        refused32(c, &c->affine_param[i], c->n_params, AFFINE_PARAM);
+    }
+    chain_free(c);
+}
+
+static void programs(void) {
+    chain *c = example();
+    uint8_t op[2] = {PM_OP_ADD, PM_OP_DIV};
+    int32_t a[2] = {0, c->n_edges};
+    int32_t b[2] = {1, 2};
+    c->graph.n_program = 2;
+    c->graph.program_op = op;
+    c->graph.program_a = a;
+    c->graph.program_b = b;
+    c->edge_slot[2] = c->n_edges + 1;
+    CHECK_INT(check(c), PM_OK);
+    refused32(c, &a[0], c->n_edges, PROGRAM); /* itself */
+    refused32(c, &b[0], c->n_edges + 1, PROGRAM);
+    refused32(c, &b[1], -1, PROGRAM);
+    refused32(c, &c->edge_slot[2], c->n_edges + 2, EDGE_SLOT);
+    op[0] = 0;
+    refused(c, PROGRAM);
+    op[0] = 4;
+    refused(c, PROGRAM);
+    CHECK_INT(where.b, 0);
+    chain_free(c);
+}
+
+static void only_a_start(void) {
+    chain *c = chain_new(1, 0, 0);
+    chain_graph(c);
+    CHECK_INT(check(c), PM_OK);
+    pm_symbolic *symbolic = NULL;
+    CHECK_INT(pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, &symbolic, &where), PM_E_PATTERN);
+    CHECK(symbolic == NULL);
+    chain_free(c);
+}
+
+int main(void) {
+    RUN(sizes);
+    RUN(pointers);
+    RUN(targets);
+    RUN(params);
+    RUN(programs);
+    RUN(only_a_start);
+    return test_end();
+}

@@ -1,0 +1,80 @@
+/* memory.c and workspace.c */
+#include <stdlib.h>
+
+#include "chain.h"
+
+static void sizes_that_do_not_fit(void) {
+    CHECK(pm_alloc(-1, 8) == NULL);
+    CHECK(pm_alloc_zero(-1, 8) == NULL);
+    CHECK(pm_alloc_aligned(-1) == NULL);
+    CHECK(pm_alloc(INT64_MAX, 8) == NULL);
+    CHECK(pm_alloc(INT64_MAX / 8 + 1, 8) == NULL);
+    CHECK(pm_alloc_zero(INT64_MAX, 2) == NULL);
+    CHECK(pm_alloc_aligned(INT64_MAX) == NULL);
+    CHECK(pm_alloc_aligned(INT64_MAX / 16 + 1) == NULL);
+}
+
+static void nothing_is_a_pointer(void) {
+    void *a = pm_alloc(0, 8);
+    void *b = pm_alloc_zero(0, 8);
+    double *c = pm_alloc_aligned(0);
+    CHECK(a != NULL && b != NULL && c != NULL);
+    free(a);
+    free(b);
+    pm_free_aligned(c);
+    pm_free_aligned(NULL);
+}
+
+static void zeroed(void) {
+    unsigned char *p = pm_alloc_zero(1000, 3);
+    REQUIRE(p != NULL);
+    for (int i = 0; i < 3000; i++) {
+        CHECK_INT(p[i], 0);
+    }
+    free(p);
+}
+
+static void aligned_and_writable_to_the_end(void) {
+    for (int64_t count = 0; count < 100; count++) {
+        double *p = pm_alloc_aligned(count);
+        REQUIRE(p != NULL);
+        CHECK_INT((int64_t)((uintptr_t)p % 64), 0);
+        for (int64_t i = 0; i < count; i++) {
+            p[i] = 1.0;
+        }
+        pm_free_aligned(p);
+    }
+}
+
+static void workspace_arrays(void) {
+    chain *c = chain_random(3, 9, 2, 0.4, 2, 0);
+    pm_workspace *w = c->one;
+    CHECK(pm_workspace_new(c->plan, 0, &w) == PM_E_ARGUMENT && w == NULL);
+    CHECK(pm_workspace_new(c->plan, 2, &w) == PM_E_ARGUMENT && w == NULL);
+    CHECK(pm_workspace_new(c->plan, -8, &w) == PM_E_ARGUMENT && w == NULL);
+    const pm_workspace *ws[] = {c->one, c->eight};
+    for (int i = 0; i < 2; i++) {
+        const double *arrays[] = {ws[i]->theta, ws[i]->slot, ws[i]->lower, ws[i]->upper, ws[i]->exit, ws[i]->pivot,
+                                  ws[i]->total, ws[i]->acc, ws[i]->x, ws[i]->y, ws[i]->z, ws[i]->slot_bar};
+        const int64_t counts[] = {c->n_params, c->plan->n_slots, c->n_lower, c->n_upper, c->pattern.n_rows, c->pattern.n_rows,
+                                  c->pattern.n_rows, c->plan->max_block, c->pattern.n_rows, c->pattern.n_rows,
+                                  c->pattern.n_rows, c->plan->n_slots};
+        for (int a = 0; a < 12; a++) {
+            CHECK_INT((int64_t)((uintptr_t)arrays[a] % 64), 0);
+            if (a > 0) {
+                CHECK(arrays[a] >= arrays[a - 1] + counts[a - 1] * ws[i]->lanes);
+            }
+        }
+    }
+    pm_workspace_free(NULL);
+    chain_free(c);
+}
+
+int main(void) {
+    RUN(sizes_that_do_not_fit);
+    RUN(nothing_is_a_pointer);
+    RUN(zeroed);
+    RUN(aligned_and_writable_to_the_end);
+    RUN(workspace_arrays);
+    return test_end();
+}

@@ -1,0 +1,169 @@
+/* order.c and game.c */
+#include "block.h"
+#include "game.h"
+
+static test_block b;
+static uint8_t filled[BLOCK_MAX][BLOCK_MAX];
+
+static int is_permutation(int32_t n, const int32_t *order) {
+    uint8_t seen[BLOCK_MAX] = {0};
+    for (int32_t i = 0; i < n; i++) {
+        if (order[i] < 0 || order[i] >= n || seen[order[i]]) {
+            return 0;
+        }
+        seen[order[i]] = 1;
+    }
+    return 1;
+}
+
+static void breadth_first(int32_t *order) {
+    uint8_t seen[BLOCK_MAX] = {0};
+    int32_t size = 0;
+    order[size++] = b.block.root;
+    seen[b.block.root] = 1;
+    for (int32_t i = 0; i < size; i++) {
+        for (int32_t j = 0; j < b.block.n; j++) {
+            if (b.edge[order[i]][j] && !seen[j]) {
+                seen[j] = 1;
+                order[size++] = j;
+            }
+        }
+    }
+}
+
+/* The greedy rule once more, on the boolean matrix. */
+static void least_fill(int32_t *order) {
+    static uint8_t edge[BLOCK_MAX][BLOCK_MAX];
+    uint8_t gone[BLOCK_MAX] = {0};
+    const int32_t n = b.block.n;
+    for (int32_t i = 0; i < n; i++) {
+        for (int32_t j = 0; j < n; j++) {
+            edge[i][j] = b.edge[i][j];
+        }
+    }
+    for (int32_t step = 0; step < n; step++) {
+        int32_t best = -1;
+        int32_t best_cost = 0;
+        for (int32_t v = 0; v < n; v++) {
+            int32_t in = 0;
+            int32_t out = 0;
+            for (int32_t w = 0; w < n && !gone[v]; w++) {
+                in += !gone[w] && edge[w][v];
+                out += !gone[w] && edge[v][w];
+            }
+            if (!gone[v] && (best < 0 || in * out < best_cost)) {
+                best = v;
+                best_cost = in * out;
+            }
+        }
+        order[step] = best;
+        gone[best] = 1;
+        for (int32_t u = 0; u < n; u++) {
+            for (int32_t w = 0; w < n; w++) {
+                if (u != w && !gone[u] && !gone[w] && edge[u][best] && edge[best][w]) {
+                    edge[u][w] = 1;
+                }
+            }
+        }
+    }
+}
+
+static void cheapest_of_three(void) {
+    uint64_t state = 11;
+    int kinds[PM_ORDER_KINDS] = {0};
+    for (int i = 0; i < 150; i++) {
+        int32_t order[BLOCK_MAX];
+        int32_t other[BLOCK_MAX];
+        int32_t kind = -1;
+        const int32_t n = 1 + random_below(&state, i < 140 ? 40 : BLOCK_MAX);
+        block_random(&b, &state, n, random_unit(&state) * random_unit(&state) * 0.4);
+        REQUIRE(pm_block_order(&b.block, order, &kind) == PM_OK);
+        REQUIRE(is_permutation(n, order));
+        const int64_t cost = block_eliminate(&b, order, filled);
+        CHECK_INT(kind == PM_ORDER_TRIVIAL, n == 1);
+        REQUIRE(kind >= 0 && kind < PM_ORDER_KINDS);
+        kinds[kind]++;
+        least_fill(other);
+        const int64_t least = block_eliminate(&b, other, filled);
+        breadth_first(other);
+        const int64_t bfs = block_eliminate(&b, other, filled);
+        int32_t backwards[BLOCK_MAX];
+        for (int32_t j = 0; j < n; j++) {
+            backwards[j] = other[n - 1 - j];
+        }
+        const int64_t reverse = block_eliminate(&b, backwards, filled);
+        CHECK_INT(cost, least <= bfs ? (least <= reverse ? least : reverse) : (bfs <= reverse ? bfs : reverse));
+        CHECK(n < 3 || cost == (kind == PM_ORDER_LEAST_FILL ? least : kind == PM_ORDER_BFS ? bfs : reverse));
+    }
+    CHECK(kinds[PM_ORDER_LEAST_FILL] > 0);
+}
+
+static void a_complete_block_is_seen_at_once(void) {
+    int32_t order[BLOCK_MAX];
+    int32_t kind = 0;
+    for (int32_t n = 2; n <= 70; n += 17) {
+        for (int32_t i = 0; i < n; i++) {
+            for (int32_t j = 0; j < n; j++) {
+                b.edge[i][j] = i != j;
+            }
+        }
+        block_rows(&b, n);
+        REQUIRE(pm_block_order(&b.block, order, &kind) == PM_OK);
+        CHECK_INT(kind, PM_ORDER_LEAST_FILL);
+        CHECK(is_permutation(n, order));
+        pm_fill fill;
+        REQUIRE(pm_block_fill(&b.block, order, -1, &fill) == PM_OK);
+        int64_t expected = 0;
+        for (int64_t m = n; m > 0; m--) {
+            expected += (m - 1) * (m - 1);
+        }
+        CHECK_INT(fill.operations, expected);
+        CHECK_INT(fill.n_lower, n * (n - 1) / 2);
+        pm_fill_release(&fill);
+    }
+}
+
+/* A wheel whose hub is entered first: breadth first joins everything, least fill goes around the rim. */
+static void a_wheel(void) {
+    const int32_t n = 60;
+    for (int32_t i = 0; i < n; i++) {
+        for (int32_t j = 0; j < n; j++) {
+            const int rim = i > 0 && j > 0 && (j == i % (n - 1) + 1 || i == j % (n - 1) + 1);
+            b.edge[i][j] = i != j && (rim || i == 0 || j == 0);
+        }
+    }
+    block_rows(&b, n);
+    int32_t order[BLOCK_MAX];
+    int32_t kind = 0;
+    REQUIRE(pm_block_order(&b.block, order, &kind) == PM_OK);
+    CHECK(block_eliminate(&b, order, filled) < 20 * n);
+}
+
+static void removing_step_by_step(void) {
+    uint64_t state = 17;
+    for (int i = 0; i < 40; i++) {
+        const int32_t n = 1 + random_below(&state, 90);
+        int32_t order[BLOCK_MAX];
+        block_random(&b, &state, n, random_unit(&state) * 0.2);
+        random_permutation(&state, n, order);
+        pm_game game;
+        REQUIRE(pm_game_new(&b.block, &game) == PM_OK);
+        int64_t total = 0;
+        for (int32_t j = 0; j < n; j++) {
+            CHECK_INT(game.remaining, n - j);
+            total += pm_game_cost(&game, order[j]);
+            pm_game_remove(&game, order[j]);
+        }
+        CHECK_INT(total, block_eliminate(&b, order, filled));
+        CHECK_INT(game.remaining, 0);
+        pm_game_release(&game);
+    }
+}
+
+int main(void) {
+    RUN(cheapest_of_three);
+    RUN(a_complete_block_is_seen_at_once);
+    RUN(a_wheel);
+    RUN(removing_step_by_step);
+    return test_end();
+}

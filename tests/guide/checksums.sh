@@ -1,0 +1,1 @@
+sha256sum *.tar.gz > SHA256SUMS

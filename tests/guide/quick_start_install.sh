@@ -1,0 +1,1 @@
+ptd-cache install coalescent

@@ -1,0 +1,10 @@
+from phasic_models.cloud_cache import S3Backend
+
+backend = S3Backend(
+    bucket_name='phasic-models',
+    prefix='v1.0.0/coalescent/'
+)
+
+backend.download_cache(
+    local_cache_dir='~/.phasic_cache/symbolic'
+)
