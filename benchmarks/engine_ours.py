@@ -60,7 +60,12 @@ def evaluate(model: Model, repeats: int, budget: float, folder: Path) -> dict[st
     batch = [
         {c: t / BATCH for c, t in s.items()} for s in sample(lambda: evaluator.expectation(thetas), repeats, budget)
     ]
-    return {"expectation": float(evaluator.expectation(theta)), "single": summary(single), "batch": summary(batch)}
+    return {
+        "expectation": float(evaluator.expectation(theta)),
+        "operations": evaluator.dag.operations,
+        "single": summary(single),
+        "batch": summary(batch),
+    }
 
 
 def density(model: Model, repeats: int, budget: float, folder: Path) -> dict[str, Any]:
@@ -68,7 +73,16 @@ def density(model: Model, repeats: int, budget: float, folder: Path) -> dict[str
     evaluator = _graph(model).eliminate().model()
     theta, times = np.array(model.theta), np.array(model.times())
     samples = sample(lambda: evaluator.pdf(theta, times), repeats, budget)
-    return {"values": [float(x) for x in evaluator.pdf(theta, times)], "time": summary(samples)}
+    graph = evaluator.graph
+    weights = graph.weights.evaluate(theta)[graph.edge_slot]
+    leaving = np.add.reduceat(weights, graph.edge_ptr[1:-1][np.diff(graph.edge_ptr[1:]) > 0])
+    # One step of uniformization multiplies and adds once per edge; about this many steps have weight.
+    mean = leaving.max() * times[-1]
+    return {
+        "values": [float(x) for x in evaluator.pdf(theta, times)],
+        "operations": int((mean + 6 * mean**0.5) * graph.n_edges),
+        "time": summary(samples),
+    }
 
 
 def _file(model: Model, folder: Path) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 from engine_scipy import Generator
 from models import Model, explore
 from scipy.sparse.linalg import splu
+from timing import sample, summary
 
 Long = np.longdouble
 
@@ -90,6 +91,20 @@ def evaluate(model: Model, repeats: int, budget: float, folder: Path) -> dict[st
 def density(model: Model, repeats: int, budget: float, folder: Path) -> dict[str, Any]:
     values = _density(Generator(explore(model)), model.theta, model.times())
     return {"values": values.astype(np.float64).tolist(), "digits": int(np.finfo(Long).nmant)}
+
+
+def machine(model: Model, repeats: int, budget: float, folder: Path) -> dict[str, Any]:
+    """What one core can do: multiply-adds per second in a large matrix product, and bytes per second in a copy."""
+    size = 768
+    a, b, c = np.random.default_rng(1).random((3, size, size))
+    product = summary(sample(lambda: np.matmul(a, b, out=c), repeats, budget))
+    # Twice the size of a large last-level cache.
+    source, target = np.ones(1 << 24), np.empty(1 << 24)
+    copy = summary(sample(lambda: np.copyto(target, source), repeats, budget))
+    return {
+        "multiply_adds_per_second": size**3 / product["cpu"]["min"],
+        "bytes_per_second": 2 * source.nbytes / copy["cpu"]["min"],
+    }
 
 
 def version() -> str:

@@ -38,6 +38,20 @@ def main(path: Path) -> None:
         figure.suptitle(family.replace("_", " "))
         figure.savefig(path.parent / f"{family}.svg")
         plt.close(figure)
+    growth(document["growth"], path.parent / "elimination.svg")
+
+
+def growth(families: dict[str, list[dict[str, float]]], target: Path) -> None:
+    """Elimination time against the number of multiply-adds: slope one means that it grows no faster."""
+    figure, axis = plt.subplots(figsize=(5, 4), constrained_layout=True)
+    for family, points in families.items():
+        axis.plot(
+            [p["operations"] for p in points], [p["seconds"] for p in points], "o-", label=family.replace("_", " ")
+        )
+    axis.set(title="elimination", xlabel="multiply-adds", ylabel="seconds", xscale="log", yscale="log")
+    axis.legend(frameon=False)
+    figure.savefig(target)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,46 @@ def curves(engines: list[str], task: Task) -> dict[str, Any]:
     return out
 
 
+def limits(task: Task, clock: str) -> list[dict[str, Any]]:
+    """How near to the machine's own speed our evaluations come."""
+    machine = task("truth", "machine", "")
+    if machine["status"] != "ok":
+        return []
+    out = []
+    for spec in targets.LIMIT_MODELS:
+        for name, figure, what in (
+            ("evaluate", "batch", "expectation per θ, batch"),
+            ("density", "time", "pdf, 100 times"),
+        ):
+            result = task("ours", name, spec)
+            if result["status"] == "ok":
+                seconds = result[figure][clock]["median"]
+                least = result["operations"] / machine["multiply_adds_per_second"]
+                out.append(
+                    {
+                        "what": what,
+                        "model": models.get(spec).title,
+                        "operations": result["operations"],
+                        "seconds": seconds,
+                        "rate": result["operations"] / seconds,
+                        "share": least / seconds,
+                    }
+                )
+    return out
+
+
+def growth(task: Task) -> dict[str, Any]:
+    """Elimination time against multiply-adds, per family."""
+    out: dict[str, Any] = {}
+    for family, sizes in targets.GROWTH_SIZES.items():
+        for size in sizes:
+            result = task("ours", "eliminate", f"{family}:{size}")
+            if result["status"] == "ok":
+                point = {"size": size, "operations": result["operations"], "seconds": result["time"]["cpu"]["min"]}
+                out.setdefault(family, []).append(point)
+    return out
+
+
 def _show(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
@@ -135,4 +175,18 @@ def markdown(document: dict[str, Any]) -> str:
         reached = {True: "yes", False: "**no**", None: "–"}[row["reached"]]
         columns = (row["what"], row["model"], cells[0], cells[1], ratio, cells[2], row["target"], reached)
         lines.append("| " + " | ".join(columns) + " |")
+    if document["limits"]:
+        lines += [
+            "",
+            "Against the machine: multiply-adds of the elimination, or of the steps of uniformization; the limit is what one",
+            "core does in a large matrix product.",
+            "",
+            "| what | model | multiply-adds | time | per second | of the limit |",
+            "|---|---|---|---|---|---|",
+        ]
+        for row in document["limits"]:
+            lines.append(
+                f"| {row['what']} | {row['model']} | {row['operations']:,} | {_show(row['seconds'], 's')} "
+                f"| {row['rate'] / 1e9:.2f} × 10⁹ | {row['share']:.1%} |"
+            )
     return "\n".join(lines) + "\n"

@@ -80,6 +80,16 @@ PLOT_SIZES: dict[str, tuple[int, ...]] = {
     "mmc": (30, 100, 300),
 }
 
+# Sizes for the plot of elimination time against multiply-adds, ours only.
+GROWTH_SIZES: dict[str, tuple[int, ...]] = {
+    "two_island": (6, 8, 10, 12, 14),
+    "repairable": (6, 7, 8, 9, 10),
+    "tandem": (5, 10, 20, 30, 40),
+}
+
+# Models whose speed is compared with the machine's own.
+LIMIT_MODELS = ("two_island:10", "two_island:12", "repairable:8", "mmc:1000")
+
 # Which tasks an engine has; what is missing shows as a dash.
 TASKS: dict[str, frozenset[str]] = {
     "ours": frozenset(

@@ -37,7 +37,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-AZURITE = "3.35.0"
+AZURITE = "3.37.0"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _names = (f"bucket-{number}" for number in itertools.count())
 
@@ -122,7 +122,8 @@ class Site:
 
     def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
         """Answer one request as its page wants it."""
-        self.requests.append((handler.command, handler.path, dict(handler.headers)))
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        self.requests.append((handler.command, handler.path, headers))
         page = self.pages.get(unquote(handler.path.split("?")[0])) or self.pages.get(handler.path)
         if page is None:
             return self._send(handler, 404, page=Page(), body=b"no such page")
@@ -286,7 +287,8 @@ class GitHub:
 
             def _all(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                github.log.append((self.command, self.path, dict(self.headers)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                github.log.append((self.command, self.path, headers))
                 with github.lock:
                     github.answer(self, body)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.server
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -89,12 +90,14 @@ def stub(
 
 
 def solve(channel: str, *specs: str) -> list[rattler.RepoDataRecord]:
-    """Solve for an environment with packages from one channel; a fresh gateway, so that nothing is remembered."""
+    """Solve for an environment with packages from one channel; nothing is remembered from an earlier solve."""
 
-    async def run() -> list[rattler.RepoDataRecord]:
-        return await rattler.solve([rattler.Channel(channel)], list(specs), platforms=["noarch"])
+    async def run(cache: str) -> list[rattler.RepoDataRecord]:
+        gateway = rattler.Gateway(cache_dir=Path(cache))
+        return await rattler.solve([rattler.Channel(channel)], list(specs), gateway=gateway, platforms=["noarch"])
 
-    return asyncio.run(run())
+    with tempfile.TemporaryDirectory() as cache:
+        return asyncio.run(run(cache))
 
 
 def install(records: Sequence[rattler.RepoDataRecord], prefix: Path, package_cache: Path) -> None:

@@ -183,10 +183,10 @@ def test_a_recipe_that_drifted_is_refused(root: Path, package: str) -> None:
 def test_mistakes_of_every_library_at_once(root: Path) -> None:
     before = sources(root)
     replace(root / "libraries" / "coalescent" / "library.yaml", "license: MIT", "licence: MIT")
-    replace(root / "libraries" / "queuing" / "library.yaml", "function: mm1", "function: mm1_typo")
+    replace(root / "libraries" / "queuing" / "library.yaml", "status: verified", "status: verfied")
     done = command(root, "--update-lock")
     assert done.returncode == 1
-    for text in ("coalescent/library.yaml:", "licence", "queuing/library.yaml:", "mm1_typo"):
+    for text in ("coalescent/library.yaml:", "licence", "queuing/library.yaml:", "verfied"):
         assert text in done.stderr
     assert sorted(set(sources(root)) ^ set(before)) == []
 

@@ -192,7 +192,7 @@ def test_a_new_library_is_seen_soon(tmp_path):
 
 
 def test_opening_a_model_imports_little(tmp_path):
-    """The way from a cold start to the first number touches neither manifests nor the modules that only commands need."""
+    """The way to the first number touches neither manifests nor the modules that only commands need."""
     folder = place_library(tmp_path)
     (folder / "manifest.json").write_text("never read")
     script = (

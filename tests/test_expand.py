@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from phasic_models.dag import SymbolicDAG
 from phasic_models.errors import InfiniteExpectationError, NumericalError
 from phasic_models.expand import expand, expression_bound
 from phasic_models.expr import params
+from phasic_models.formats import EXPRESSION_LIMIT, dag_to_json
 from phasic_models.graph import Graph
 
 
@@ -35,9 +40,9 @@ def evaluate(document: dict, theta: list[float]) -> list[float]:
     return values
 
 
-def expectation(document: dict, theta: list[float], rewards: list[float]) -> float:
-    """The expected reward until absorption, from the document alone."""
-    value, vertices = evaluate(document, theta), document["vertices"]
+def expectation(document: dict, value: list[float], rewards: list[float]) -> float:
+    """The expected reward until absorption, from the document and the values of its expressions alone."""
+    vertices = document["vertices"]
     x, y = [0.0] * len(vertices), [0.0] * len(vertices)
     for first, last in pairwise(document["elimination"]["blocks"]):
         block = document["elimination"]["order"][first:last]
@@ -55,6 +60,52 @@ def expectation(document: dict, theta: list[float], rewards: list[float]) -> flo
     return x[0]
 
 
+def carry_out(document: dict, theta: list[float]) -> tuple[dict, list[float]]:
+    """Eliminate as docs/format.md tells the reader of a document that is not expanded; indices are positions here."""
+    weight = evaluate(document, theta)
+    order, blocks = document["elimination"]["order"], document["elimination"]["blocks"]
+    place = {v: i for i, v in enumerate(order)}
+    values: list[float] = []
+    vertices: list[dict] = [{} for _ in document["vertices"]]
+    a: dict[int, dict[int, float]] = {}
+    exit_: dict[int, float] = {}
+    rate: dict[int, float] = {}
+
+    def store(value: float) -> int:
+        values.append(value)
+        return len(values) - 1
+
+    for first, last in pairwise(blocks):
+        for i in range(first, last):
+            v = order[i]
+            a[i], exit_[i] = {}, 0.0
+            vertices[v] = {"leaving": [], "edges": [], "updates": []}
+            for source, target, e in document["graph"]["edges"]:
+                if source != v:
+                    continue
+                if first <= place.get(target, -1) < last:
+                    a[i][place[target]] = weight[e]
+                    continue
+                exit_[i] += weight[e]
+                if target in place:
+                    vertices[v]["leaving"].append([target, store(weight[e])])
+            for j in range(first, i):
+                if j in a[i]:
+                    f = a[i][j] / rate[j]
+                    vertices[v]["updates"].append([order[j], store(f)])
+                    exit_[i] += f * exit_[j]
+                    for k, entry in a[j].items():
+                        if k > j and k != i:
+                            a[i][k] = a[i].get(k, 0.0) + f * entry
+            rate[i] = exit_[i]
+            for k in sorted(a[i]):
+                if k > i:
+                    rate[i] += a[i][k]
+                    vertices[v]["edges"].append([order[k], store(a[i][k])])
+            vertices[v]["rate"] = store(rate[i])
+    return {"vertices": vertices, "elimination": document["elimination"], "expressions": []}, values
+
+
 def check(graph: Graph, theta: list[float], rewards: list[float] | None = None) -> None:
     dag = graph.eliminate()
     document = json.loads(dag.to_json())
@@ -62,7 +113,29 @@ def check(graph: Graph, theta: list[float], rewards: list[float] | None = None) 
         expected = dag.model().expectation(theta, None if rewards is None else np.array(rewards))
     except (InfiniteExpectationError, NumericalError):
         assume(False)
-    assert expectation(document, theta, rewards or [1.0] * graph.vertices_length()) == expected
+    rewards = rewards or [1.0] * graph.vertices_length()
+    assert expectation(document, evaluate(document, theta), rewards) == expected
+    compact = json.loads(dag_to_json(dag, expression_limit=0))
+    assert not compact["expanded"]
+    assert expectation(*carry_out(compact, theta), rewards) == expected
+
+
+def test_the_example_of_the_documentation() -> None:
+    """Code, document, values and answer in docs/format.md are those of this package."""
+    text = (Path(__file__).parent.parent / "docs" / "format.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    code, written, values = (content for _, content in blocks[:3])
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "docs/format.md", "exec"), {})
+    assert printed.getvalue() == written + "\n"
+    document, theta = json.loads(written), [1.0, 3.0]
+    found = evaluate(document, theta)
+    assert "".join(f"{index} {value!r}\n" for index, value in enumerate(found)) == values
+    assert expectation(document, found, [1.0] * 4) == 9.0
+    assert SymbolicDAG.from_json(written).model().expectation(theta) == 9.0
+    assert "the machine lives for 9 units of time" in text
+    assert f"{EXPRESSION_LIMIT:,}" in text
 
 
 @given(chain=any_chains(), data=st.data())
@@ -184,4 +257,4 @@ def test_a_pattern_with_room_to_spare_gives_the_same_table() -> None:
 def test_a_chain_that_is_absorbed_at_once(discrete: bool) -> None:
     graph = Graph(lambda state: [([0], 1.0, [1.0])] if len(state) == 0 else [], discrete=discrete)
     document = json.loads(graph.eliminate().to_json())
-    assert expectation(document, [], [1.0, 1.0]) == 0.0
+    assert expectation(document, evaluate(document, []), [1.0, 1.0]) == 0.0

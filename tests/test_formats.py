@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,45 @@ def test_names_in_any_language_survive() -> None:
     dag = graph.eliminate()
     same_model(formats.dag_from_json(formats.dag_to_json(dag)), dag)
     same_model(formats.dag_from_bytes(formats.dag_to_bytes(dag)), dag)
+
+
+def hash_of(document: dict) -> str:
+    """The graph hash, from the document alone, as docs/format.md describes it."""
+    edges, states = document["graph"]["edges"], [vertex["state"] for vertex in document["vertices"]]
+    table = document["expressions"][: document["graph"]["weights_length"]]
+    forms = [row for row in table if row[0] in ("const", "affine")]
+    terms = [row[2] if row[0] == "affine" else [] for row in forms]
+    program = table[len(forms) :]
+    first_edge = [sum(e[0] < v for e in edges) for v in range(len(states) + 1)]
+    flat = [term for row in terms for term in row]
+    weights = [
+        ("d", [row[1] for row in forms]),
+        ("q", [sum(map(len, terms[:i])) for i in range(len(terms) + 1)]),
+        ("i", [parameter for parameter, _ in flat]),
+        ("d", [coefficient for _, coefficient in flat]),
+        ("B", [["add", "mul", "div"].index(row[0]) + 1 for row in program]),
+        ("i", [row[1] for row in program]),
+        ("i", [row[2] for row in program]),
+    ]
+    sizes = [len(states), document["state_length"], len(edges), document["param_length"], int(document["is_discrete"])]
+    parts = [("q", sizes + [len(values) for _, values in weights]), ("q", [x for state in states for x in state])]
+    parts += [("q", first_edge), ("i", [e[1] for e in edges]), ("i", [e[2] for e in edges]), *weights]
+    digest = hashlib.sha256(b"phasic-models graph 1\0")
+    for code, values in parts:
+        digest.update(struct.pack(f"<{len(values)}{code}", *values))
+    return digest.hexdigest()
+
+
+@given(chain=any_chains())
+@settings(max_examples=50, deadline=None)
+def test_the_graph_hash_can_be_computed_from_the_document(chain: Chain) -> None:
+    document = json.loads(chain.graph().eliminate().to_json())
+    assert hash_of(document) == document["graph_hash"]
+
+
+def test_the_graph_hash_of_rational_weights_can_be_computed_from_the_document() -> None:
+    document = json.loads(rational().eliminate().to_json())
+    assert hash_of(document) == document["graph_hash"]
 
 
 def test_another_layout_of_the_same_document_is_read() -> None:

@@ -298,6 +298,76 @@ def test_altered_canonical_arrays_are_refused_or_canonical(chain, data):
     assert (altered.content_hash() == graph.content_hash()) == unchanged
 
 
+BAD_ARRAYS = [
+    ({"state_array": [[0], [1], [3], [2]]}, "lexicographic"),
+    ({"state_array": [[0], [1], [1], [2]]}, "lexicographic"),
+    ({"state_array": [[1], [1], [2], [3]]}, "row 0"),
+    ({"state_array": [0, 1, 2, 3]}, "shape"),
+    ({"state_array": [[0]]}, "shape"),
+    ({"edge_ptr": [0, 1, 1, 2]}, "fit the number"),
+    ({"edge_ptr": [0, 1, 1, 2, 4]}, "ascend"),
+    ({"edge_ptr": [0, 2, 1, 2, 3]}, "ascend"),
+    ({"edge_ptr": [0, 2**63 - 1, -(2**63), -1, 3]}, "ascend"),
+    ({"edge_target": [3, 1]}, "fit the number"),
+    ({"edge_target": [3, 1, 4]}, "outside"),
+    ({"edge_target": [3, 0, 2]}, "outside"),
+    ({"edge_target": [3, 1, 3]}, "to itself"),
+    ({"edge_target": [3, 3, 2]}, "cannot be reached"),
+    ({"edge_ptr": [0, 1, 2, 3, 3], "edge_target": [3, 2, 1]}, "cannot be reached"),
+    ({"edge_ptr": [0, 1, 1, 2, 3], "edge_target": [2, 3, 2]}, "no path leads"),
+    ({"edge_slot": [2, 0, 3]}, "outside"),
+    ({"edge_slot": [-1, 0, 1]}, "outside"),
+    ({"edge_slot": [2, 0, 0]}, "no edge uses"),
+    ({"edge_target": [3.5, 1, 2]}, "does not fit"),
+    ({"edge_target": [3, 1, 2**40]}, "does not fit"),
+    ({"param_names": ["a", "a"]}, "more than once"),
+    ({"param_names": []}, "parameter index"),
+    ({"affine_base": [0.0, 0.0, 0.5]}, "sum to one"),
+    ({"affine_base": [0.0, 0.0, -1.0]}, "not positive"),
+    ({"affine_base": [0.0, -0.0, 1.0]}, "sorted"),
+    ({"affine_coef": [3.0, 1.0]}, "sorted"),
+    ({"affine_coef": [1.0, 1.0]}, "sorted"),
+    ({"affine_ptr": [0, 2**63 - 1, -(2**63), 2]}, "affine_ptr"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_ARRAYS)
+def test_bad_canonical_arrays(changes, message):
+    graph = Graph(coalescent, n=3)
+    arrays = {name: getattr(graph, name) for name in ("state_array", "edge_ptr", "edge_target", "edge_slot")}
+    table = dict(graph.weights.arrays())
+    options = {"discrete": False, "param_names": ["a"]}
+    for name, value in changes.items():
+        held = next(d for d in (arrays, table, options) if name in d)
+        held[name] = value
+    weights = type(graph.weights)(**table)
+    with pytest.raises(GraphError, match=message):
+        Graph.from_canonical_arrays(**arrays, weights=weights, **options)
+
+
+def test_altered_programs_are_refused():
+    a, b = params("a", "b")
+    graph = Graph(lambda s: [((0,), a * b), ((-1,), a / (a + b)), ((-2,), a * b + b / a)] if s[0] > 0 else [], ipv=[1])
+    table = dict(graph.weights.arrays())
+    for name in ("program_op", "program_a", "program_b"):
+        for place in range(table[name].size):
+            for value in range(len(graph.weights)):
+                altered = table[name].copy()
+                if altered[place] == value:
+                    continue
+                altered[place] = value
+                try:
+                    again = Graph.from_canonical_arrays(
+                        *canonical_arrays(graph),
+                        type(graph.weights)(**{**table, name: altered}),
+                        discrete=False,
+                        param_names=graph.param_names,
+                    )
+                except GraphError:
+                    continue
+                assert again.content_hash() != graph.content_hash()
+
+
 def canonical_arrays(graph: Graph):
     return graph.state_array, graph.edge_ptr, graph.edge_target, graph.edge_slot
 

@@ -366,7 +366,7 @@ def test_read_only_home(tmp_path, monkeypatch):
     with pytest.warns(CacheWarning, match="could not store"):
         dag = cache.get_or_compute(death(4))
     assert expectation(dag) == pytest.approx(harmonic(4))
-    with pytest.raises(OSError, match="directory|folder|exists"):
+    with pytest.raises(OSError, match=r"directory|folder|exists"):
         cache.save(dag)
 
 
@@ -390,7 +390,7 @@ def test_without_any_home(tmp_path, monkeypatch):
 
 
 def test_full_disk(tmp_path):
-    """A process that may write no more than 2 kB to a file: the result comes, a warning says why it was not kept, no torn file."""
+    """A process that may write 2 kB at most to a file: the result comes, and a warning; no torn file is left."""
     script = f"""
 import resource, signal, warnings
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -463,7 +463,7 @@ def test_a_hundred_processes(tmp_path):
     processes = [context.Process(target=_hammer, args=(root, graphs, seed, results)) for seed in range(100)]
     for process in processes:
         process.start()
-    wrong = sum((results.get() for _ in processes), [])
+    wrong = [mistake for _ in processes for mistake in results.get()]
     for process in processes:
         process.join(60)
     assert wrong == []
@@ -539,7 +539,7 @@ def test_a_lock_saves_the_second_computation(cache, monkeypatch):
 
 
 class CacheMachine(RuleBasedStateMachine):
-    """Any sequence of operations and accidents on two layers: an answer is right, and the read-only layer never changes."""
+    """Any sequence of operations and accidents: an answer is right, and the read-only layer never changes."""
 
     keys = Bundle("keys")
 

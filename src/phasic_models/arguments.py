@@ -124,6 +124,23 @@ def check_probabilities(q: Any) -> npt.NDArray[np.float64]:
     return array
 
 
+def check_transform_arguments(s: Any) -> npt.NDArray[np.float64]:
+    """Return arguments of a Laplace transform, any shape.
+
+    Raises
+    ------
+    ParameterError
+        If one is negative, NaN or infinite.
+    """
+    array = as_float_array(s, "s").reshape(np.shape(s))
+    bad = ~(np.isfinite(array) & (array >= 0))
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        name = f"s[{', '.join(map(str, at))}]" if at else "s"
+        raise ParameterError(f"{name} is {array[at]}; it must be 0 or more, and finite")
+    return array
+
+
 def check_size(size: Any) -> tuple[int, ...]:
     """Return the shape of a sample.
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import GraphError
 from .explore import RawTransitions, show_state
-from .expr import Expr, Parameter, WeightTable, read_only
+from .expr import Expr, Parameter, WeightTable, is_pointer, read_only
 from .weights import AffineKey, build_table, check_canonical_order
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ def check_canonical(arrays: CanonicalArrays, *, discrete: bool, n_params: int) -
     n = states.shape[0]
     if ptr.ndim != 1 or ptr.size != n + 1 or target.ndim != 1 or slot.shape != target.shape:
         raise GraphError("edge_ptr, edge_target and edge_slot do not fit the number of vertices")
-    if ptr[0] != 0 or ptr[-1] != target.size or (np.diff(ptr) < 0).any():
+    if not is_pointer(ptr, target.size):
         raise GraphError("edge_ptr must ascend from 0 to the number of edges")
     if states[0].any():
         raise GraphError("the state of the starting vertex (row 0) must be all zeros")

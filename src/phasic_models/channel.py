@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from .conda import PackageContent, package_differences, read_package
 from .errors import DownloadError, LibraryError
@@ -17,7 +18,7 @@ from .formats.files import TEMPORARY_PREFIX, sha256_file
 if TYPE_CHECKING:
     from rattler import Client
 
-__all__ = ["add_packages", "against", "find_package", "index_channel"]
+__all__ = ["add_packages", "against", "index_channel"]
 
 
 def index_channel(channel_dir: Path) -> None:
@@ -147,36 +148,6 @@ def _taken(path: Path, content: PackageContent, channel: str, theirs: PackageCon
     )
 
 
-def find_package(channel: str, identity: tuple[str, str, int]) -> tuple[str, str] | None:
-    """Look up a package in a channel.
-
-    Parameters
-    ----------
-    channel
-        URL or folder of the channel.
-    identity
-        Name, version and build number.
-
-    Returns
-    -------
-    tuple of str or None
-        URL and SHA-256 of the package; None where the channel has none.
-    """
-    from rattler import Channel, Gateway
-
-    name, version, number = identity
-    url = channel if "://" in channel else Path(channel).resolve().as_uri()
-
-    async def query() -> Any:
-        return await Gateway().query([Channel(url)], ["noarch"], [name], recursive=False)
-
-    for records in asyncio.run(query()):
-        for record in records:
-            if str(record.version) == version and record.build_number == number:
-                return record.url, record.sha256.hex()
-    return None
-
-
 def against(package: Path, published: str, scratch: Path) -> list[str] | None:
     """Compare a package with the published one.
 
@@ -208,7 +179,7 @@ def against(package: Path, published: str, scratch: Path) -> list[str] | None:
     url = published
     if not published.endswith(".conda"):
         try:
-            found = find_package(published, ours.identity)
+            found = _find(published, ours.identity, scratch)
         except GatewayError as error:
             raise DownloadError(f"{published}: not a channel that can be read ({error})") from error
         if found is None:
@@ -216,6 +187,8 @@ def against(package: Path, published: str, scratch: Path) -> list[str] | None:
         if found[1] == ours.sha256:
             return []
         url = found[0]
+    if url.startswith("file://"):
+        url = url2pathname(urlsplit(url).path)
     if "://" not in url:
         theirs = read_package(Path(url))
     else:
@@ -229,3 +202,23 @@ def against(package: Path, published: str, scratch: Path) -> list[str] | None:
     if ours.identity != theirs.identity:
         return None
     return package_differences(ours, theirs)
+
+
+def _find(channel: str, identity: tuple[str, str, int], scratch: Path) -> tuple[str, str] | None:
+    """Return URL and SHA-256 of a package in a channel, None where the channel has no such version and build number."""
+    from rattler import Channel, Gateway
+
+    name, version, number = identity
+    url = channel if "://" in channel else Path(channel).resolve().as_uri()
+    # A cache of its own: the usual one would be asked for news of a channel that was built again a moment ago, and the
+    # client takes "not modified" from some servers for an error.
+    gateway = Gateway(cache_dir=scratch / "repodata")
+
+    async def query() -> Any:
+        return await gateway.query([Channel(url)], ["noarch"], [name], recursive=False)
+
+    for records in asyncio.run(query()):
+        for record in records:
+            if str(record.version) == version and record.build_number == number:
+                return record.url, record.sha256.hex()
+    return None

@@ -26,7 +26,7 @@ _FEW_JUMPS = 2_000.0
 
 
 def evaluate(
-    plan: Plan, graph: Graph, theta: Floats, times: Floats, what: tuple[str, ...], tol: float, max_steps: int, n_threads: int
+    plan: Plan, theta: Floats, times: Floats, what: tuple[str, ...], tol: float, max_steps: int, n_threads: int
 ) -> dict[str, Floats]:
     """Return any of pdf, cdf and sf, each of shape (batch, T).
 
@@ -40,6 +40,7 @@ def evaluate(
         If neither method can do the work.
     """
     plan.check_times(times)
+    graph = plan.graph
     rates = plan.rate(theta)
     longest = float(times.max(initial=0.0))
     stiff = np.array([_prefers_squaring(graph, float(rate), longest, times.size, max_steps) for rate in rates], dtype=bool)

@@ -37,7 +37,7 @@ from .stores import (
     ssl_context,
 )
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 # Progress below this does not renew the number of tries: a server that trickles would keep us for ever.
 _REAL_PROGRESS = 1 << 16
 # Room that a download leaves on the disk for everybody else.
@@ -71,6 +71,13 @@ def _hash_stream(stream: IO[bytes], digest: Any) -> int:
         digest.update(view[:count])
         total += count
     return total
+
+
+def _write_all(stream: IO[bytes], chunk: Any) -> None:
+    """Write a whole chunk to an unbuffered stream, which may take less at a time."""
+    view = memoryview(chunk)
+    while view:
+        view = view[stream.write(view) :]
 
 
 def check_free_space(folder: Path, needed: int, what: str) -> None:
@@ -311,14 +318,14 @@ class _Transfer:
                             f"({tries} tries; {self._so_far()} received)"
                         ) from failure.__cause__
                 time.sleep(next(pauses))
-            stream.flush()
             os.fsync(stream.fileno())
 
     def _open_part(self) -> IO[bytes]:
         try:
+            # Unbuffered, so that a full disk shows where it is met, and not when the file is closed.
             # Neither tempfile.mkstemp, whose files only their owner may read, nor append mode, which cannot start again.
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-            return os.fdopen(os.open(self.part, flags, 0o666), "r+b")
+            return os.fdopen(os.open(self.part, flags, 0o666), "r+b", buffering=0)
         except OSError as error:
             raise _with_errno(error.errno, f"cannot write {self.target}: {error.strerror or error}") from error
 
@@ -371,7 +378,7 @@ class _Transfer:
                     first = False
                 if self.done + len(chunk) > limit:
                     raise self._refuse(f"sends more than the {limit:,} bytes {'expected' if self.size else 'allowed'}")
-                stream.write(chunk)
+                _write_all(stream, chunk)
                 self.digest.update(chunk)
                 self.done += len(chunk)
                 if self.progress is not None:

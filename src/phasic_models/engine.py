@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -121,7 +122,7 @@ class Plan:
     """
 
     def __init__(self, graph: Graph, pattern: Pattern) -> None:
-        self._graph = graph
+        self.graph = graph
         self._arrays = _GraphArrays(graph)
         self._pattern = Pattern(
             *(np.ascontiguousarray(array, dtype) for array, dtype in zip(pattern, _PATTERN_DTYPES, strict=True))
@@ -180,7 +181,7 @@ class Plan:
 
     def sojourn(self, theta: Floats, n_threads: int) -> Floats:
         """Expected time in each vertex, shape (batch, V)."""
-        out = np.empty((theta.shape[0], self._graph.vertices_length()))
+        out = np.empty((theta.shape[0], self.graph.vertices_length()))
 
         def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
             return lib.pm_sojourn(self._plan, ws, n, c_theta, _out(out[rows]), where)
@@ -275,7 +276,7 @@ class Plan:
         out = np.empty((theta.shape[0], size))
         c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
         made = ffi.new("pm_sampler **")
-        _check(lib.pm_sampler_new(self._plan, made), None, self._graph)
+        _check(lib.pm_sampler_new(self._plan, made), None, self.graph)
         sampler = ffi.gc(made[0], lib.pm_sampler_free)
         for row in range(theta.shape[0]):
 
@@ -294,7 +295,7 @@ class Plan:
                     raise NumericalError(
                         f"a draw took more than max_jumps = {max_jumps} jumps{_theta_text(theta, row)}"
                     )
-                _check(status, where, self._graph, theta)
+                _check(status, where, self.graph, theta)
 
             # Short parts, so that an interrupt is seen between them.
             firsts = range(0, size, _DRAWS_AT_ONCE)
@@ -306,10 +307,14 @@ class Plan:
                     list(pool.map(draw, firsts))
         return out
 
+    def censor(self, keep: npt.NDArray[np.bool_]) -> Censored:
+        """Watch the chain only in the vertices that `keep` (V,) marks."""
+        return Censored(self, keep)
+
     def check_times(self, times: Floats) -> None:
         """Raise the core's error for a bad time, without evaluating anything."""
         where = ffi.new("pm_where *")
-        _check(lib.pm_check_times(self._plan, times.size, _in("double[]", times), where), where, self._graph, None, times)
+        _check(lib.pm_check_times(self._plan, times.size, _in("double[]", times), where), where, self.graph, None, times)
 
     def rate(self, theta: Floats) -> Floats:
         """Uniformization rate, shape (batch,)."""
@@ -323,7 +328,7 @@ class Plan:
 
     def edge_weights(self, theta: Floats) -> Floats:
         """Weight of every edge, shape (batch, n_edges)."""
-        out = np.empty((theta.shape[0], self._graph.n_edges))
+        out = np.empty((theta.shape[0], self.graph.n_edges))
 
         def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
             return lib.pm_weights(self._plan, ws, n, c_theta, _out(out[rows]), where)
@@ -358,7 +363,7 @@ class Plan:
                 self._pool[lanes].append(ws)
             if status != lib.PM_OK:
                 where.a += first
-                _check(status, where, self._graph, theta, times)
+                _check(status, where, self.graph, theta, times)
 
         groups = -(-n // lanes)
         n_parts = min(n_threads, groups)
@@ -375,7 +380,7 @@ class Plan:
             return self._pool[lanes].pop()
         except IndexError:
             out = ffi.new("pm_workspace **")
-            _check(lib.pm_workspace_new(self._plan, lanes, out), None, self._graph)
+            _check(lib.pm_workspace_new(self._plan, lanes, out), None, self.graph)
             return ffi.gc(out[0], lib.pm_workspace_free)
 
     def _take_uniform(self) -> Any:
@@ -383,8 +388,55 @@ class Plan:
             return self._uniform_pool.pop()
         except IndexError:
             out = ffi.new("pm_uniform **")
-            _check(lib.pm_uniform_new(self._plan, out), None, self._graph)
+            _check(lib.pm_uniform_new(self._plan, out), None, self.graph)
             return ffi.gc(out[0], lib.pm_uniform_free)
+
+
+class Censored:
+    """The chain of a plan, watched only in some vertices; what it does elsewhere is eliminated.
+
+    Parameters
+    ----------
+    plan
+        The plan of the whole chain.
+    keep
+        Shape (V,): which vertices are watched; the starting vertex always is.
+
+    Attributes
+    ----------
+    vertices : numpy.ndarray
+        Vertex of each row, the starting vertex first.
+    edge_ptr, edge_target : numpy.ndarray
+        Edges by row; a target equal to the number of rows stands for absorption.
+    """
+
+    def __init__(self, plan: Plan, keep: npt.NDArray[np.bool_]) -> None:
+        self._owner = plan
+        self._lock = threading.Lock()
+        out = ffi.new("pm_censored **")
+        flags = np.ascontiguousarray(keep, dtype=np.uint8)
+        _check(lib.pm_censored_new(plan._plan, _in("uint8_t[]", flags), out), None, plan.graph)
+        self._handle = ffi.gc(out[0], lib.pm_censored_free)
+        n, vertices = ffi.new("int32_t *"), ffi.new("const int32_t **")
+        ptr, target = ffi.new("const int64_t **"), ffi.new("const int32_t **")
+        lib.pm_censored_edges(self._handle, n, vertices, ptr, target)
+        self.vertices = _copy(vertices[0], n[0], np.int32)
+        self.edge_ptr = _copy(ptr[0], n[0] + 1, np.int64)
+        self.edge_target = _copy(target[0], int(self.edge_ptr[-1]), np.int32)
+
+    def weights(self, theta: Floats) -> Floats:
+        """Weight of every edge, shape (batch, n_edges)."""
+        out = np.empty((theta.shape[0], self.edge_target.size))
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            # The scratch arrays stand in the handle itself.
+            with self._lock:
+                return lib.pm_censored_weights(
+                    self._owner._plan, ws, self._handle, n, c_theta, _out(out[rows]), where
+                )
+
+        self._owner._batches(theta, 1, run, lanes=1)
+        return out
 
 
 def thread_count(n_threads: int | None) -> int:

@@ -432,7 +432,7 @@ class WeightTable:
             if array.ndim != 1:
                 raise GraphError(f"weight table: {name} must be one-dimensional, not of shape {array.shape}")
         ptr = self.affine_ptr
-        if ptr.size != n_affine + 1 or ptr[0] != 0 or ptr[-1] != self.affine_param.size or (np.diff(ptr) < 0).any():
+        if ptr.size != n_affine + 1 or not is_pointer(ptr, self.affine_param.size):
             raise GraphError("weight table: affine_ptr does not fit affine_base and affine_param")
         if self.affine_coef.size != self.affine_param.size:
             raise GraphError("weight table: affine_coef and affine_param differ in length")
@@ -468,6 +468,13 @@ _DTYPES: dict[str, Any] = {
     "program_a": np.int32,
     "program_b": np.int32,
 }
+
+
+def is_pointer(ptr: npt.NDArray[np.int64], end: int) -> bool:
+    """Whether `ptr` ascends from 0 to `end`, so that it cuts an array of that length into rows."""
+    # Without the bounds, a difference that wraps around could pass for an ascent.
+    inside = bool((ptr >= 0).all()) and bool((ptr <= end).all())
+    return inside and ptr[0] == 0 and ptr[-1] == end and bool((np.diff(ptr) >= 0).all())
 
 
 def read_only(array: npt.ArrayLike, dtype: Any) -> npt.NDArray[Any]:

@@ -19,21 +19,26 @@ from .arguments import (
     check_theta,
     check_times,
     check_tolerance,
+    check_transform_arguments,
 )
 from .distribution import evaluate
 from .engine import thread_count
 from .quantile import quantiles
+from .transforms import KilledChain, RewardedChain
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .dag import SymbolicDAG
+    from .engine import Plan
     from .graph import Graph
 
     Floats = npt.NDArray[np.float64]
 
 #: Largest number of uniformization steps before a density is refused.
 DEFAULT_MAX_STEPS = 20_000_000
+# Chains with rewards that a model remembers; each is about as large as the model.
+_REWARDED_KEPT = 4
 
 
 class Model:
@@ -65,6 +70,8 @@ class Model:
 
     def __init__(self, dag: SymbolicDAG) -> None:
         self.dag = dag
+        self._rewarded: dict[bytes, RewardedChain] = {}
+        self._killed: KilledChain | None = None
 
     @property
     def graph(self) -> Graph:
@@ -96,12 +103,13 @@ class Model:
         self,
         theta: Any,
         times: Any,
+        rewards: Any = None,
         *,
         tol: float = 1e-12,
         max_steps: int = DEFAULT_MAX_STEPS,
         n_threads: int | None = None,
     ) -> Floats:
-        """Return the density of the time until absorption; for a discrete model its probability mass.
+        """Return the density of Y; for a discrete model its probability mass.
 
         Parameters
         ----------
@@ -109,6 +117,8 @@ class Model:
             Shape (p,) or (batch, p).
         times
             Any shape; 0 or more, finite, and whole numbers if the model is discrete.
+        rewards
+            Shape (V,); None for the time until absorption. Whole numbers if the model is discrete.
         tol
             Bound of the truncation error, relative to the value.
         max_steps
@@ -130,38 +140,43 @@ class Model:
 
         Notes
         -----
-        A probability to be absorbed at once is no part of the density of a continuous model; ``cdf(theta, 0)`` is that mass.
+        A mass at 0, from absorption at once or from paths without reward, is no part of the density of a continuous model;
+        ``cdf(theta, 0)`` is that mass. Distributions come from uniformization, or from repeated squaring where the model is so
+        stiff that this is cheaper. With rewards, rates are divided by them and states without reward are eliminated (Kulkarni
+        1989; Bladt and Nielsen 2017, theorem 3.1.33).
 
         References
         ----------
         A. Jensen (1953), Markoff chains as an aid in the study of Markoff processes. Scandinavian Actuarial Journal 36,
         87-91. https://doi.org/10.1080/03461238.1953.10419459
         """
-        return self._distribution("pdf", theta, times, tol, max_steps, n_threads)
+        return self._distribution("pdf", theta, times, rewards, tol, max_steps, n_threads)
 
     def cdf(
         self,
         theta: Any,
         times: Any,
+        rewards: Any = None,
         *,
         tol: float = 1e-12,
         max_steps: int = DEFAULT_MAX_STEPS,
         n_threads: int | None = None,
     ) -> Floats:
-        """Return the probability to be absorbed by each time; parameters and errors as for `pdf`."""
-        return self._distribution("cdf", theta, times, tol, max_steps, n_threads)
+        """Return P(Y ≤ t) at each time; parameters and errors as for `pdf`."""
+        return self._distribution("cdf", theta, times, rewards, tol, max_steps, n_threads)
 
     def sf(
         self,
         theta: Any,
         times: Any,
+        rewards: Any = None,
         *,
         tol: float = 1e-12,
         max_steps: int = DEFAULT_MAX_STEPS,
         n_threads: int | None = None,
     ) -> Floats:
         """Return the survival function 1 - cdf, with full relative accuracy in the tail; otherwise as `pdf`."""
-        return self._distribution("sf", theta, times, tol, max_steps, n_threads)
+        return self._distribution("sf", theta, times, rewards, tol, max_steps, n_threads)
 
     def pdf_and_grad(
         self,
@@ -200,6 +215,7 @@ class Model:
         self,
         theta: Any,
         q: Any,
+        rewards: Any = None,
         *,
         tol: float = 1e-12,
         max_steps: int = DEFAULT_MAX_STEPS,
@@ -213,6 +229,8 @@ class Model:
             Shape (p,) or (batch, p).
         q
             Probabilities in [0, 1], any shape. 1 gives infinity.
+        rewards
+            Shape (V,); None for the time until absorption.
         tol
             Relative accuracy of the times; also the tolerance of the distribution function.
         max_steps, n_threads
@@ -235,7 +253,8 @@ class Model:
         steps = check_count(max_steps, "max_steps", 1, 2**62)
         flat = probabilities.reshape(-1)
         options = {"tol": check_tolerance(tol), "max_steps": steps, "n_threads": thread_count(n_threads)}
-        values = quantiles(self, batch, flat, **options).reshape(batch.shape[0], *probabilities.shape)
+        chain, rates = self._chain(batch, rewards)
+        values = quantiles(chain, rates, flat, **options).reshape(batch.shape[0], *probabilities.shape)
         return values if is_batch else values[0]
 
     def sample(
@@ -292,15 +311,67 @@ class Model:
         return values if is_batch else values[0]
 
     def _distribution(
-        self, what: str, theta: Any, times: Any, tol: float, max_steps: int, n_threads: int | None
+        self, what: str, theta: Any, times: Any, rewards: Any, tol: float, max_steps: int, n_threads: int | None
     ) -> Floats:
         batch, is_batch = check_theta(theta, self.graph)
         at = check_times(times)
         steps = check_count(max_steps, "max_steps", 1, 2**62)
+        chain, rates = self._chain(batch, rewards)
         flat = np.ascontiguousarray(at.reshape(-1))
-        values = evaluate(
-            self.dag.plan, self.graph, batch, flat, (what,), check_tolerance(tol), steps, thread_count(n_threads)
-        )[what]
+        values = evaluate(chain, rates, flat, (what,), check_tolerance(tol), steps, thread_count(n_threads))[what]
+        shaped = values.reshape(batch.shape[0], *at.shape)
+        return shaped if is_batch else shaped[0]
+
+    def _chain(self, batch: Floats, rewards: Any) -> tuple[Plan, Floats]:
+        """Return the chain whose time until absorption is Y, and its parameter vectors."""
+        checked = check_reward_vector(rewards, self.graph)
+        if checked is None:
+            return self.dag.plan, batch
+        key = checked.tobytes()
+        found = self._rewarded.get(key)
+        if found is None:
+            found = RewardedChain(self.dag.plan, checked)
+            while len(self._rewarded) >= _REWARDED_KEPT:
+                self._rewarded.pop(next(iter(self._rewarded)), None)
+            self._rewarded[key] = found
+        return found.plan, found.theta(batch)
+
+    def laplace(self, theta: Any, s: Any, rewards: Any = None, *, n_threads: int | None = None) -> Floats:
+        """Return the Laplace transform E[exp(-s Y)] at real `s`, 0 or more.
+
+        Parameters
+        ----------
+        theta
+            Shape (p,) or (batch, p).
+        s
+            Any shape.
+        rewards
+            Shape (V,); None for the time until absorption.
+        n_threads
+            Threads over the batch; -1 for all processors.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape of `s`, or (batch, \\*shape of `s`). For a discrete model the generating function at z is
+            ``laplace(theta, -log(z))``.
+
+        Raises
+        ------
+        ParameterError
+            If an argument is out of range.
+
+        Notes
+        -----
+        The transform is the probability that the chain is absorbed before a clock of rate s r_v rings; one elimination with the
+        clock as a further way out gives it, without subtraction.
+        """
+        batch, is_batch = check_theta(theta, self.graph)
+        at = check_transform_arguments(s)
+        checked = self._ones_if_none(check_reward_vector(rewards, self.graph))
+        if self._killed is None:
+            self._killed = KilledChain(self.dag.plan)
+        values = self._killed.survival(batch, at.reshape(-1), checked, thread_count(n_threads))
         shaped = values.reshape(batch.shape[0], *at.shape)
         return shaped if is_batch else shaped[0]
 

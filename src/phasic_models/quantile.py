@@ -12,32 +12,32 @@ from .errors import NumericalError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from .model import Model
+    from .engine import Plan
 
     Floats = npt.NDArray[np.float64]
 
 _MAX_ROUNDS = 200
 
 
-def quantiles(model: Model, theta: Floats, q: Floats, *, tol: float, max_steps: int, n_threads: int) -> Floats:
+def quantiles(plan: Plan, theta: Floats, q: Floats, *, tol: float, max_steps: int, n_threads: int) -> Floats:
     """Return the quantiles of each parameter vector, shape (batch, Q); arguments are checked already."""
     # Also finds out whether absorption is certain.
-    means = model.dag.plan.moments(theta, 1, None, n_threads)[:, 0]
-    find = _discrete if model.discrete else _continuous
+    means = plan.moments(theta, 1, None, n_threads)[:, 0]
+    find = _discrete if plan.graph.discrete else _continuous
     options: dict[str, Any] = {"tol": tol, "max_steps": max_steps, "n_threads": 1}
-    return np.stack([find(model, theta[i : i + 1], q, float(means[i]), options) for i in range(theta.shape[0])])
+    return np.stack([find(plan, theta[i : i + 1], q, float(means[i]), options) for i in range(theta.shape[0])])
 
 
-def _excess(model: Model, theta: Floats, times: Floats, q: Floats, options: dict[str, Any]) -> tuple[Floats, Floats]:
+def _excess(plan: Plan, theta: Floats, times: Floats, q: Floats, options: dict[str, Any]) -> tuple[Floats, Floats]:
     """F(t) - q and the density; the upper half is compared by the survival function, which is accurate there."""
-    values = evaluate(model.dag.plan, model.graph, theta, times, ("pdf", "cdf", "sf"), **options)
+    values = evaluate(plan, theta, times, ("pdf", "cdf", "sf"), **options)
     upper = q > 0.5
     return np.where(upper, (1.0 - q) - values["sf"][0], values["cdf"][0] - q), values["pdf"][0]
 
 
-def _continuous(model: Model, theta: Floats, q: Floats, mean: float, options: dict[str, Any]) -> Floats:
+def _continuous(plan: Plan, theta: Floats, q: Floats, mean: float, options: dict[str, Any]) -> Floats:
     result = np.where(q == 1.0, np.inf, 0.0)
-    at_once = float(evaluate(model.dag.plan, model.graph, theta, np.zeros(1), ("cdf",), **options)["cdf"][0, 0])
+    at_once = float(evaluate(plan, theta, np.zeros(1), ("cdf",), **options)["cdf"][0, 0])
     todo = np.flatnonzero((q > at_once) & (q < 1.0))
     if todo.size == 0:
         return result
@@ -45,7 +45,7 @@ def _continuous(model: Model, theta: Floats, q: Floats, mean: float, options: di
     low = np.zeros(todo.size)
     high = np.full(todo.size, max(mean, np.finfo(float).tiny))
     for _ in range(_MAX_ROUNDS):
-        short = _excess(model, theta, high, wanted, options)[0] < 0
+        short = _excess(plan, theta, high, wanted, options)[0] < 0
         if not short.any():
             break
         low[short] = high[short]
@@ -53,7 +53,7 @@ def _continuous(model: Model, theta: Floats, q: Floats, mean: float, options: di
     times = 0.5 * (low + high)
     active = np.arange(todo.size)
     for _ in range(_MAX_ROUNDS):
-        excess, density = _excess(model, theta, times[active], wanted[active], options)
+        excess, density = _excess(plan, theta, times[active], wanted[active], options)
         above = excess > 0
         high[active[above]] = times[active[above]]
         low[active[~above]] = times[active[~above]]
@@ -79,7 +79,7 @@ def _continuous(model: Model, theta: Floats, q: Floats, mean: float, options: di
     return result
 
 
-def _discrete(model: Model, theta: Floats, q: Floats, mean: float, options: dict[str, Any]) -> Floats:
+def _discrete(plan: Plan, theta: Floats, q: Floats, mean: float, options: dict[str, Any]) -> Floats:
     """The first step k with F(k) >= q, by bisection over whole numbers."""
     result = np.where(q == 1.0, np.inf, 0.0)
     todo = np.flatnonzero((q > 0.0) & (q < 1.0))
@@ -89,14 +89,14 @@ def _discrete(model: Model, theta: Floats, q: Floats, mean: float, options: dict
     low = np.full(todo.size, -1.0)  # F(low) < q
     high = np.full(todo.size, max(1.0, np.ceil(mean)))
     for _ in range(_MAX_ROUNDS):
-        short = _excess(model, theta, high, wanted, options)[0] < 0
+        short = _excess(plan, theta, high, wanted, options)[0] < 0
         if not short.any():
             break
         low[short] = high[short]
         high[short] *= 2.0
     while (high - low > 1).any():
         middle = np.clip(np.floor(0.5 * (low + high)), 0.0, None)
-        enough = _excess(model, theta, middle, wanted, options)[0] >= 0
+        enough = _excess(plan, theta, middle, wanted, options)[0] >= 0
         high = np.where(enough, middle, high)
         low = np.where(enough, low, middle)
     result[todo] = high

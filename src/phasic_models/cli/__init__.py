@@ -12,6 +12,9 @@ import sys
 def main() -> None:
     """Run ``ptd-cache``."""
     try:
+        # Some versions of typer notice only when they print that rich is missing.
+        import rich  # noqa: F401
+
         from .app import app
     except ImportError as error:
         if (error.name or "").split(".")[0] not in ("typer", "rich", "click"):

@@ -247,8 +247,8 @@ def publish(
 ) -> None:
     """Publish a library: tarball, SHA256SUMS and then the index; what was published is never overwritten.
 
-    Examples:
-
+    Examples
+    --------
         ptd-cache publish build/libraries/coalescent --to s3://my-org-models/phasic
 
         ptd-cache publish build/libraries/coalescent --to github:my-org/models@v1.0.0

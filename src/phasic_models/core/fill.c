@@ -1,4 +1,7 @@
-/* The fill pattern of a block in a given order, by row merging: row i collects the kept parts of the rows that it eliminates. */
+/*
+ * The fill pattern of a block in a given order, by row merging: row i collects the kept parts of the rows that it eliminates.
+ * Only the first n_eliminate positions are eliminated; the rows of the others keep entries on both sides.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,7 +74,7 @@ static int32_t bitset_take(bitset *s, int32_t from) {
     return -1;
 }
 
-int pm_block_fill(const pm_block *block, const int32_t *order, int64_t limit, pm_fill *out) {
+int pm_block_fill(const pm_block *block, const int32_t *order, int32_t n_eliminate, int64_t limit, pm_fill *out) {
     const int32_t n = block->n;
     int status = PM_E_MEMORY;
     pm_fill f = {0, 0, NULL, NULL, NULL, NULL, 0};
@@ -96,7 +99,7 @@ int pm_block_fill(const pm_block *block, const int32_t *order, int64_t limit, pm
             bitset_add(&marks, position[block->row_col[e]]);
         }
         int32_t j = bitset_take(&marks, 0);
-        for (; j >= 0 && j < i; j = bitset_take(&marks, j)) {
+        for (; j >= 0 && j < i && j < n_eliminate; j = bitset_take(&marks, j)) {
             if (list_push(&lower, j) != PM_OK) {
                 goto out;
             }

@@ -94,7 +94,7 @@ static void reverse(int32_t *order, int32_t n) {
 static int dry_run(const pm_block *block, const int32_t *order, int64_t limit, int64_t *operations) {
     if (block->n > PM_GAME_MAX) {
         pm_fill fill;
-        const int status = pm_block_fill(block, order, limit, &fill);
+        const int status = pm_block_fill(block, order, block->n, limit, &fill);
         if (status == PM_OK) {
             *operations = fill.operations;
             pm_fill_release(&fill);

@@ -214,6 +214,24 @@ int pm_check_times(const pm_plan *plan, int64_t n_times, const double *times, pm
 /* The largest total rate of a vertex at each parameter vector: out (n_theta). 1 for a discrete graph. workspace: one lane. */
 int pm_uniform_rate(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, double *out, pm_where *where);
 
+/* ---- censoring ---------------------------------------------------------------------------------------------------------- */
+
+/*
+ * The chain watched only in some of its vertices: the others are eliminated, symbolically once and numerically per theta. Row r of
+ * the result is vertex vertices[r], the starting vertex first; edges lead to rows, or to n_rows, which stands for absorption.
+ */
+typedef struct pm_censored pm_censored;
+
+/* keep: (n_vertices), nonzero for the vertices that stay; the starting vertex always does. */
+int pm_censored_new(const pm_plan *plan, const uint8_t *keep, pm_censored **out);
+void pm_censored_free(pm_censored *censored);
+/* Pointers into `censored`, valid until it is freed: vertices (n_rows), edge_ptr (n_rows + 1), edge_target. */
+void pm_censored_edges(const pm_censored *censored, int32_t *n_rows, const int32_t **vertices, const int64_t **edge_ptr,
+                       const int32_t **edge_target);
+/* Weights of its edges: out (n_theta, n_edges). workspace: one lane; scratch inside `censored`, so one thread at a time. */
+int pm_censored_weights(const pm_plan *plan, pm_workspace *workspace, pm_censored *censored, int64_t n_theta, const double *theta,
+                        double *out, pm_where *where);
+
 /* ---- samples ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct pm_sampler pm_sampler;

@@ -49,8 +49,11 @@ typedef struct pm_fill {
     int64_t operations;
 } pm_fill;
 
-/* PM_E_LIMIT if more than `limit` operations are needed (then nothing is allocated). limit < 0: no limit. */
-int pm_block_fill(const pm_block *block, const int32_t *order, int64_t limit, pm_fill *out);
+/*
+ * Eliminates the first n_eliminate positions (block->n for all). PM_E_LIMIT if more than `limit` operations are needed (then
+ * nothing is allocated). limit < 0: no limit.
+ */
+int pm_block_fill(const pm_block *block, const int32_t *order, int32_t n_eliminate, int64_t limit, pm_fill *out);
 void pm_fill_release(pm_fill *fill);
 
 struct pm_plan {

@@ -195,7 +195,7 @@ static int eliminate_block(const pm_graph *g, pm_symbolic *s, int32_t b, int giv
         }
     }
     pm_fill fill;
-    status = pm_block_fill(&block, w->order, -1, &fill);
+    status = pm_block_fill(&block, w->order, n, -1, &fill);
     if (status != PM_OK) {
         return status;
     }

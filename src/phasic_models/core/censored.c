@@ -1,0 +1,234 @@
+/* Censoring: vertices that are not watched are eliminated; what is left is again a chain, on the others. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "pm_internal.h"
+
+struct pm_censored {
+    int32_t n;           /* rows of the plan */
+    int32_t n_removed;   /* positions 0 .. n_removed - 1 */
+    int32_t n_rows;      /* the others, the starting vertex first */
+    int32_t *row_at;     /* position -> row of the plan */
+    int32_t *position;   /* row of the plan -> position */
+    pm_fill fill;
+    int32_t *vertices;
+    int64_t *edge_ptr;
+    int32_t *edge_target;
+    double *kept;        /* scratch: what removed rows lead to, and one row while it is reduced */
+    double *exit;
+    double *pivot;
+    double *acc;
+};
+
+void pm_censored_free(pm_censored *c) {
+    if (c != NULL) {
+        free(c->row_at);
+        free(c->position);
+        pm_fill_release(&c->fill);
+        free(c->vertices);
+        free(c->edge_ptr);
+        free(c->edge_target);
+        free(c->kept);
+        free(c->exit);
+        free(c->pivot);
+        free(c->acc);
+        free(c);
+    }
+}
+
+void pm_censored_edges(const pm_censored *c, int32_t *n_rows, const int32_t **vertices, const int64_t **edge_ptr,
+                       const int32_t **edge_target) {
+    *n_rows = c->n_rows;
+    *vertices = c->vertices;
+    *edge_ptr = c->edge_ptr;
+    *edge_target = c->edge_target;
+}
+
+/* Removed rows first, in the order of the plan, which is cheap; then the starting vertex; then the others by vertex. */
+static void set_positions(const pm_plan *p, const uint8_t *keep, pm_censored *c) {
+    int32_t next = 0;
+    for (int32_t i = 0; i < p->n_transient; i++) {
+        if (!keep[p->pattern.order[i]]) {
+            c->row_at[next++] = i;
+        }
+    }
+    c->n_removed = next;
+    c->row_at[next++] = p->n_transient;
+    for (int32_t v = 1; v < p->graph.n_vertices; v++) {
+        if (keep[v] && p->position[v] >= 0) {
+            c->row_at[next++] = p->position[v];
+        }
+    }
+    c->n_rows = next - c->n_removed;
+    for (int32_t i = 0; i < c->n; i++) {
+        c->position[c->row_at[i]] = i;
+    }
+}
+
+/* The whole graph as one block, by rows of the plan in the order of positions. */
+static int find_fill(const pm_plan *p, pm_censored *c) {
+    if (p->n_edges > INT32_MAX) {
+        return PM_E_MEMORY;
+    }
+    int status = PM_E_MEMORY;
+    int32_t *row_ptr = pm_alloc((int64_t)c->n + 1, sizeof *row_ptr);
+    int32_t *row_col = pm_alloc(p->n_edges, sizeof *row_col);
+    if (row_ptr != NULL && row_col != NULL) {
+        int32_t used = 0;
+        for (int32_t i = 0; i < c->n; i++) {
+            row_ptr[i] = used;
+            for (int64_t e = p->edge_start[i]; e < p->edge_end[i]; e++) {
+                if (p->edge_row[e] >= 0) {
+                    row_col[used++] = p->edge_row[e];
+                }
+            }
+        }
+        row_ptr[c->n] = used;
+        const pm_block whole = {0, c->n, row_ptr, row_col};
+        status = pm_block_fill(&whole, c->row_at, c->n_removed, -1, &c->fill);
+    }
+    free(row_ptr);
+    free(row_col);
+    return status;
+}
+
+/* Edges of the rows that stay: their kept entries, and one to absorption from each row that can have it. */
+static int set_edges(const pm_plan *p, pm_censored *c) {
+    uint8_t *leaves = pm_alloc_zero(c->n, sizeof *leaves);
+    c->vertices = pm_alloc(c->n_rows, sizeof *c->vertices);
+    c->edge_ptr = pm_alloc((int64_t)c->n_rows + 1, sizeof *c->edge_ptr);
+    c->edge_target = pm_alloc(c->fill.n_upper + c->n_rows, sizeof *c->edge_target);
+    if (leaves == NULL || c->vertices == NULL || c->edge_ptr == NULL || c->edge_target == NULL) {
+        free(leaves);
+        return PM_E_MEMORY;
+    }
+    int64_t used = 0;
+    for (int32_t i = 0; i < c->n; i++) {
+        const int32_t row = c->row_at[i];
+        for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
+            leaves[i] |= p->edge_row[e] < 0;
+        }
+        for (int64_t k = c->fill.lower_ptr[i]; k < c->fill.lower_ptr[i + 1]; k++) {
+            leaves[i] |= leaves[c->fill.lower_col[k]];
+        }
+        if (i < c->n_removed) {
+            continue;
+        }
+        const int32_t r = i - c->n_removed;
+        c->vertices[r] = p->pattern.order[row];
+        c->edge_ptr[r] = used;
+        for (int64_t k = c->fill.upper_ptr[i]; k < c->fill.upper_ptr[i + 1]; k++) {
+            if (c->fill.upper_col[k] != i) {
+                c->edge_target[used++] = c->fill.upper_col[k] - c->n_removed;
+            }
+        }
+        if (leaves[i]) {
+            c->edge_target[used++] = c->n_rows;
+        }
+    }
+    c->edge_ptr[c->n_rows] = used;
+    free(leaves);
+    return PM_OK;
+}
+
+int pm_censored_new(const pm_plan *p, const uint8_t *keep, pm_censored **out) {
+    *out = NULL;
+    pm_censored *c = pm_alloc_zero(1, sizeof *c);
+    if (c == NULL) {
+        return PM_E_MEMORY;
+    }
+    c->n = p->pattern.n_rows;
+    int status = PM_E_MEMORY;
+    c->row_at = pm_alloc(c->n, sizeof *c->row_at);
+    c->position = pm_alloc(c->n, sizeof *c->position);
+    if (c->row_at == NULL || c->position == NULL) {
+        goto out;
+    }
+    set_positions(p, keep, c);
+    status = find_fill(p, c);
+    if (status == PM_OK) {
+        status = set_edges(p, c);
+    }
+    if (status != PM_OK) {
+        goto out;
+    }
+    c->kept = pm_alloc(c->fill.upper_ptr[c->n_removed], sizeof *c->kept);
+    c->exit = pm_alloc(c->n_removed, sizeof *c->exit);
+    c->pivot = pm_alloc(c->n_removed, sizeof *c->pivot);
+    c->acc = pm_alloc(c->n, sizeof *c->acc);
+    status = c->kept == NULL || c->exit == NULL || c->pivot == NULL || c->acc == NULL ? PM_E_MEMORY : PM_OK;
+    if (status == PM_OK) {
+        *out = c;
+        c = NULL;
+    }
+out:
+    pm_censored_free(c);
+    return status;
+}
+
+/* Eliminates the removed rows from row i; its entries are left in acc. Returns its rate of absorption. */
+static double reduce_row(const pm_plan *p, const pm_workspace *ws, pm_censored *c, int32_t i) {
+    const pm_fill *f = &c->fill;
+    double *acc = c->acc;
+    double leave = 0.0;
+    for (int64_t k = f->lower_ptr[i]; k < f->lower_ptr[i + 1]; k++) {
+        acc[f->lower_col[k]] = 0.0;
+    }
+    for (int64_t k = f->upper_ptr[i]; k < f->upper_ptr[i + 1]; k++) {
+        acc[f->upper_col[k]] = 0.0;
+    }
+    acc[i] = 0.0;
+    const int32_t row = c->row_at[i];
+    for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
+        const double w = ws->slot[p->graph.edge_slot[e]];
+        if (p->edge_row[e] < 0) {
+            leave += w;
+        } else {
+            acc[c->position[p->edge_row[e]]] = w;
+        }
+    }
+    for (int64_t k = f->lower_ptr[i]; k < f->lower_ptr[i + 1]; k++) {
+        const int32_t j = f->lower_col[k];
+        const double factor = acc[j] / c->pivot[j];
+        leave += factor * c->exit[j];
+        for (int64_t q = f->upper_ptr[j]; q < f->upper_ptr[j + 1]; q++) {
+            acc[f->upper_col[q]] += factor * c->kept[q];
+        }
+    }
+    return leave;
+}
+
+int pm_censored_weights(const pm_plan *p, pm_workspace *ws, pm_censored *c, int64_t n_theta, const double *theta, double *out,
+                        pm_where *where) {
+    if (ws->lanes != 1) {
+        return PM_E_ARGUMENT;
+    }
+    const pm_fill *f = &c->fill;
+    const int64_t n_edges = c->edge_ptr[c->n_rows];
+    for (int64_t t = 0; t < n_theta; t++) {
+        /* The whole elimination is done for its checks: certain absorption, probabilities in range. */
+        int32_t n_lanes = 0;
+        const int status = pm_factor_lanes(p, ws, t, n_theta, theta, &n_lanes, where);
+        if (status != PM_OK) {
+            return status;
+        }
+        for (int32_t i = 0; i < c->n_removed; i++) {
+            double pivot = reduce_row(p, ws, c, i);
+            c->exit[i] = pivot;
+            for (int64_t k = f->upper_ptr[i]; k < f->upper_ptr[i + 1]; k++) {
+                c->kept[k] = c->acc[f->upper_col[k]];
+                pivot += c->kept[k];
+            }
+            c->pivot[i] = pivot > 0.0 ? pivot : 1.0; /* zero only where it is not reached */
+        }
+        for (int32_t i = c->n_removed; i < c->n; i++) {
+            const int32_t r = i - c->n_removed;
+            const double leave = reduce_row(p, ws, c, i);
+            for (int64_t e = c->edge_ptr[r]; e < c->edge_ptr[r + 1]; e++) {
+                const int32_t target = c->edge_target[e];
+                out[t * n_edges + e] = target == c->n_rows ? leave : c->acc[target + c->n_removed];
+            }
+        }
+    }
+    return PM_OK;
+}
