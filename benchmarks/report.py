@@ -178,8 +178,8 @@ def markdown(document: dict[str, Any]) -> str:
     if document["limits"]:
         lines += [
             "",
-            "Against the machine: multiply-adds of the elimination, or of the steps of uniformization; the limit is what one",
-            "core does in a large matrix product.",
+            "Against the machine: multiply-adds of the elimination, or of the steps of uniformization; the limit is",
+            "what one core does in a large matrix product.",
             "",
             "| what | model | multiply-adds | time | per second | of the limit |",
             "|---|---|---|---|---|---|",

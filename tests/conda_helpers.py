@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import http.server
+import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,22 +47,40 @@ def make_spec(category: str = "coalescent", version: str = "1.0.0", build: int =
     return LibrarySpec(**fields | changes)
 
 
+def reduced_library(root: Path, category: str, models: Sequence[str], version: str | None = None) -> None:
+    """Copy a library of this repository below another root, with only some of its models."""
+    source, target = ROOT / "libraries" / category, root / "libraries" / category
+    target.mkdir(parents=True, exist_ok=True)
+    content = yaml.safe_load((source / "library.yaml").read_text(encoding="utf-8"))
+    content["models"] = [model for model in content["models"] if model["name"] in models]
+    assert len(content["models"]) == len(models)
+    content["version"] = version or content["version"]
+    (target / "library.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    shutil.copyfile(source / "models.py", target / "models.py")
+
+
 def mini_repository(
-    root: Path, *, version: str = "1.0.0", models: tuple[str, ...] = ("n_samples_3", "n_samples_10")
+    root: Path, *, version: str = "1.0.0", models: Sequence[str] = ("n_samples_3", "n_samples_10")
 ) -> None:
-    """A repository with the real coalescent and queuing libraries, reduced to a few models."""
-    for category, kept in (("coalescent", models), ("queuing", ("mm1_queue",))):
-        source, target = ROOT / "libraries" / category, root / "libraries" / category
-        target.mkdir(parents=True, exist_ok=True)
-        content = yaml.safe_load((source / "library.yaml").read_text(encoding="utf-8"))
-        content["models"] = [model for model in content["models"] if model["name"] in kept]
-        assert len(content["models"]) == len(kept)
-        if category == "coalescent":
-            content["version"] = version
-        (target / "library.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-        shutil.copyfile(source / "models.py", target / "models.py")
+    """Make a repository with the coalescent and queuing libraries of this one, reduced to a few models."""
+    reduced_library(root, "coalescent", models, version)
+    reduced_library(root, "queuing", ["mm1_queue"])
     shutil.copyfile(ROOT / "LICENSE", root / "LICENSE")
     (root / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def bare_environment(home: Path, **variables: str) -> dict[str, str]:
+    """Return the variables of a user who set nothing: only the home folder is not the tester's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PHASIC", "CONDA", "PYTHON"))}
+    return kept | {"HOME": str(home), "USERPROFILE": str(home), **variables}
 
 
 def stub(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from email.utils import format_datetime
 from datetime import datetime
+from email.utils import format_datetime
 from functools import partial
 from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit

@@ -225,6 +225,10 @@ def test_check_against_what_is_published(root: Path) -> None:
             assert "n_samples_3.json" not in lines
     replace(root / "libraries" / "coalescent" / "library.yaml", "version: 1.0.0", "version: 1.0.1")
     make_release(root, root / "build-2", update=True)
+    lines = check(root, published=str(channel))
+    assert {line.split("-1.0.0-")[0] for line in lines} == {"phasic-models-all"}, "it pins another version now"
+    replace(root / "pyproject.toml", 'version = "1.0.0"', 'version = "1.0.1"')
+    make_release(root, root / "build-2", update=True)
     assert check(root, published=str(channel)) == []
 
 

@@ -24,9 +24,8 @@ from phasic_models.cli.app import app
 
 __all__ = ["clean_environment"]  # a fixture for every test here
 
-COMMANDS = (
-    "install import export list search info eval verify validate remove prune path publish migrate doctor".split()
-)
+COMMANDS = ["install", "import", "export", "list", "search", "info", "eval", "verify", "validate", "remove", "prune"]
+COMMANDS += ["path", "publish", "migrate", "doctor"]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_metadata_and_conda_come_from_the_same_ranges() -> None:
         "phasic_models_min_version": "0.1.0",
         "phasic_models_max_version": "0.x",
     }
-    assert compat.conda_constraints(Compatible()) == ["phasic >=0.21,<0.33.0a0", "phasic-models >=0.1,<1.0a0"]
+    assert VersionRange.parse(">=0.1,<1").conda_constraint == ">=0.1,<1.0a0"
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,30 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.syspath_prepend(str(folder))
 
     return stub
+
+
+def test_the_quick_search_finds_what_importlib_finds() -> None:
+    for distribution in {d.metadata["Name"] for d in importlib.metadata.distributions()}:
+        assert compat.installed_version(distribution) == importlib.metadata.version(distribution)
+
+
+def test_an_older_form_of_installation_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = tmp_path / "phasic_stub.egg-info"
+    record.mkdir()
+    (record / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: phasic-stub\nVersion: 0.5\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert compat.installed_version("phasic-stub") == "0.5"
+
+
+def test_the_remains_of_an_installation_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "phasic_stub-0.5.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert compat.installed_version("phasic-stub") is None
+
+
+def test_a_version_that_cannot_be_compared_is_no_obstacle(install) -> None:
+    install("phasic", "unknown")
+    compat.check(meta(**compat.metadata_fields(Compatible())))
 
 
 def meta(**fields: object) -> ModelMeta:

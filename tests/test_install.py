@@ -19,7 +19,7 @@ import yaml
 pytest.importorskip("rattler", reason="needs the build group")
 
 import rattler
-from conda_helpers import ROOT, index, install, mini_repository, names, serve, solve, stub
+from conda_helpers import ROOT, bare_environment, index, install, mini_repository, names, serve, solve, stub
 from rattler.exceptions import SolverError
 
 from phasic_models.conda import CACHE_FOLDER, read_package
@@ -60,12 +60,6 @@ def channel_url(request: pytest.FixtureRequest, channel_folder: Path) -> Iterato
     else:
         with serve(channel_folder) as url:
             yield url
-
-
-def bare_environment(home: Path, **variables: str) -> dict[str, str]:
-    """Return the variables of a user who set nothing: only the home folder is not the tester's."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PHASIC", "CONDA", "PYTHON"))}
-    return kept | {"HOME": str(home), "USERPROFILE": str(home), **variables}
 
 
 def run(python: str | Path, code: str, environment: dict[str, str], **kwargs: object) -> str:

@@ -314,7 +314,7 @@ def test_files_that_are_missing_or_unreadable(tmp_path):
 def test_a_text_of_aliases_does_not_grow_without_bound(tmp_path):
     lines = ["x0: &x0 [1, 2]"] + [f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]" for i in range(1, 25)]
     found = mistakes_of(library_folder(tmp_path, YAML + "\n".join(lines)))
-    assert all("unknown key" in mistake.message for mistake in found)
+    assert any("too large" in mistake.message for mistake in found)
     text = YAML.replace("{n: 3}", "{n: *x24}").replace("category:", "\n".join(lines) + "\ncategory:")
     assert mistakes_of(library_folder(tmp_path, text))
 

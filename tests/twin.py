@@ -205,7 +205,7 @@ class Twin:
         """Return by vertex the expectation of x one step later."""
         result = [0.0] * len(x)
         for v in self.position:
-            stay = max(0.0, 1.0 - math.fsum(w for _, w in factor.edges[v]))
+            stay = max(0.0, math.fsum([1.0, *(-w for _, w in factor.edges[v])]))
             result[v] = math.fsum([stay * x[v], *(weight * x[w] for w, weight in factor.edges[v])])
         return result
 
@@ -223,7 +223,7 @@ class _Walk:
         leaving = {v: math.fsum(w for _, w in out[v]) for v in self.transient}
         self.rate = 1.0 if graph.discrete else max(leaving.values(), default=1.0)
         self.jumps = {v: [(w, weight / self.rate) for w, weight in out[v]] for v in self.transient}
-        self.stay = {v: max(0.0, (self.rate - leaving[v]) / self.rate) for v in self.transient}
+        self.stay = {v: max(0.0, math.fsum([self.rate, *(-w for _, w in out[v])]) / self.rate) for v in self.transient}
 
     def absorbed(self) -> float:
         """Return the probability of being absorbed by now."""

@@ -7,10 +7,12 @@ into the fields of the metadata files and into the constraint of the conda packa
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import CompatibilityError, LibraryError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from .formats import Manifest, ModelMeta
 
 _BOUND = re.compile(r" *(>=|<) *([0-9]{1,6})(?:\.([0-9]{1,6}))?(?:\.([0-9]{1,6}))? *\Z")
+_PLAIN = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6}){0,5}\Z")
 _SERIES = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,6}))?(?:\.([0-9]{1,6}))?(?:\.x)?\Z")
 
 
@@ -115,13 +118,29 @@ class VersionRange:
 
 def _inside(version: str | Version, lower: tuple[int, ...], upper: tuple[int, ...] | None) -> bool:
     """Whether ``lower <= version < upper``; 0.33.0rc1 is in no range that ends or begins at 0.33."""
-    from packaging.version import Version
-
-    parsed = Version(version) if isinstance(version, str) else version
-    if parsed < Version(".".join(map(str, lower))):
+    release, early = _release(version)
+    bound = (*lower, 0, 0, 0)[: len(release)]
+    if release < bound or (early and release == bound):
         return False
-    release = parsed.release + (0,) * 3
     return upper is None or release[: len(upper)] < upper
+
+
+def _release(version: str | Version) -> tuple[tuple[int, ...], bool]:
+    """The numbers of a version, at least three, and whether it comes before the release of these numbers.
+
+    Raises
+    ------
+    packaging.version.InvalidVersion
+        The text is not a version.
+    """
+    if isinstance(version, str) and _PLAIN.match(version):
+        numbers, early = tuple(map(int, version.split("."))), False
+    else:
+        from packaging.version import Version  # for the rare forms only: its import takes milliseconds
+
+        parsed = Version(version) if isinstance(version, str) else version
+        numbers, early = parsed.release, parsed.is_prerelease
+    return numbers + (0,) * (3 - len(numbers)), early
 
 
 class Ranges(Protocol):
@@ -152,14 +171,6 @@ def metadata_fields(compatible: Ranges) -> dict[str, Any]:
         "phasic_models_min_version": toolkit.min_version,
         "phasic_models_max_version": toolkit.max_version,
     }
-
-
-def conda_constraints(compatible: Ranges) -> list[str]:
-    """Return the ``run_constraints`` of a library's conda package, such as ``["phasic >=0.21,<0.33.0a0", …]``."""
-    return [
-        f"phasic {VersionRange.parse(compatible.phasic).conda_constraint}",
-        f"phasic-models {VersionRange.parse(compatible.phasic_models).conda_constraint}",
-    ]
 
 
 def _short(numbers: tuple[int, ...]) -> str:
@@ -211,13 +222,11 @@ def _check_package(
         ranges = [_series(text, source) for text in allowed]
     if installed is None or not ranges:
         return
-    from packaging.version import InvalidVersion, Version
-
     try:
-        version = Version(installed)
-    except InvalidVersion:
+        fits = any(_inside(installed, lower, upper) for lower, upper in ranges)
+    except ValueError:
         return  # nothing can be said of a package without a proper version
-    if any(_inside(version, lower, upper) for lower, upper in ranges):
+    if fits:
         return
     texts = [f">={_short(lower)}" + (f",<{_short(upper)}" if upper else "") for lower, upper in ranges]
     raise CompatibilityError(
@@ -243,7 +252,30 @@ def installed_version(package: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def _installed_version(package: str, path: tuple[str, ...]) -> str | None:
-    """Looked up once for each search path: it costs more than the opening of a small model."""
+    """Look the version up once for each search path.
+
+    importlib.metadata takes longer to import than a model of 500 states takes to open. So the names of the folders
+    that pip, conda and uv leave behind are read first, and it is asked about older forms only.
+    """
+    stem = "[-_.]".join(map(re.escape, re.split("[-_.]", package)))
+    current = re.compile(rf"{stem}-([^-]+)\.dist-info\Z", re.IGNORECASE)
+    older = re.compile(rf"{stem}(-[^-]+)?(-py[0-9.]+)?\.egg-(info|link)\Z", re.IGNORECASE)
+    for folder in path:
+        try:
+            with os.scandir(folder or ".") as items:
+                names = [item.name for item in items]
+        except (OSError, TypeError):  # zip files, and what import hooks put there
+            continue
+        for name in names:
+            match = current.match(name)
+            if match is not None and Path(folder, name, "METADATA").is_file():
+                return match[1]
+            if older.match(name):
+                return _slow_installed_version(package)
+    return None
+
+
+def _slow_installed_version(package: str) -> str | None:
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -219,18 +219,29 @@ class Plan:
     # -- distribution -------------------------------------------------------------------------------------------------
 
     def uniformize(
-        self, theta: Floats, times: Floats, what: tuple[str, ...], tol: float, max_steps: int, n_threads: int
+        self,
+        theta: Floats,
+        times: Floats,
+        what: tuple[str, ...],
+        tol: float,
+        max_steps: int,
+        n_threads: int,
+        initial: Floats | None = None,
     ) -> dict[str, Floats]:
-        """Any of pdf, cdf and sf at `times`, each of shape (batch, T)."""
+        """Any of pdf, cdf and sf at `times`, each of shape (batch, T).
+
+        `initial`, shape (V,), is the mass in each vertex at time 0, with what is absorbed already in entry 0.
+        """
         results = {name: np.empty((theta.shape[0], times.size)) for name in what}
         c_times = _in("double[]", times)
+        c_initial = ffi.NULL if initial is None else _in("double[]", initial)
 
         def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
             uniform = self._take_uniform()
             try:
                 outs = [_out(results[name][rows]) if name in results else ffi.NULL for name in ("pdf", "cdf", "sf")]
                 return lib.pm_uniform_eval(
-                    self._plan, ws, uniform, n, c_theta, times.size, c_times, tol, max_steps, *outs, where
+                    self._plan, ws, uniform, n, c_theta, c_initial, times.size, c_times, tol, max_steps, *outs, where
                 )
             finally:
                 self._uniform_pool.append(uniform)
@@ -268,6 +279,49 @@ class Plan:
 
         self._batches(theta, n_threads, run, lanes=1, times=times)
         return value, grad
+
+    def advance(
+        self, theta: Floats, duration: float, state: Floats, rewards: Floats | None, max_steps: int
+    ) -> Floats:
+        """Carry mass and moments through `duration` at one parameter vector, theta (1, p).
+
+        Level j of `state`, shape (k + 1, V), holds E[Y^j; in v] and, in entry 0, E[Y^j; absorbed].
+        """
+        out = np.empty_like(state)
+        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            uniform = self._take_uniform()
+            try:
+                return lib.pm_uniform_advance(
+                    self._plan,
+                    ws,
+                    uniform,
+                    c_theta,
+                    duration,
+                    state.shape[0] - 1,
+                    c_rewards,
+                    max_steps,
+                    _in("double[]", state),
+                    _out(out),
+                    where,
+                )
+            finally:
+                self._uniform_pool.append(uniform)
+
+        self._batches(theta, 1, run, lanes=1)
+        return out
+
+    def vertex_moments(self, theta: Floats, k: int, rewards: Floats | None) -> Floats:
+        """Raw moments 1..k from every vertex, shape (batch, k, V)."""
+        out = np.empty((theta.shape[0], k, self.graph.vertices_length()))
+        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            return lib.pm_vertex_moments(self._plan, ws, n, c_theta, k, c_rewards, _out(out[rows]), where)
+
+        self._batches(theta, 1, run)
+        return out
 
     def sample(
         self, theta: Floats, size: int, seed: int, rewards: Floats | None, max_jumps: int, n_threads: int

@@ -200,7 +200,7 @@ def parse_index(data: bytes, *, source: str = "index.json") -> Index:
 
 
 # The same shape that a folder of the cache and a conda package may have.
-_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def _hint(data: bytes) -> str:

@@ -23,6 +23,7 @@ from .arguments import (
 )
 from .distribution import evaluate
 from .engine import thread_count
+from .epochs import PiecewiseModel
 from .quantile import quantiles
 from .transforms import KilledChain, RewardedChain
 
@@ -335,6 +336,23 @@ class Model:
                 self._rewarded.pop(next(iter(self._rewarded)), None)
             self._rewarded[key] = found
         return found.plan, found.theta(batch)
+
+    def epochs(self, starts: Any) -> PiecewiseModel:
+        """Return the model with a θ of its own from each of the times in `starts` on; see `PiecewiseModel`.
+
+        Parameters
+        ----------
+        starts
+            When each epoch begins: ascending, the first 0.
+
+        Examples
+        --------
+        A population that was ten times as large before time 0.5:
+
+        >>> past = model.epochs([0.0, 0.5])  # doctest: +SKIP
+        >>> past.expectation([[1.0], [0.1]])  # doctest: +SKIP
+        """
+        return PiecewiseModel(self.dag.plan, starts)
 
     def laplace(self, theta: Any, s: Any, rewards: Any = None, *, n_threads: int | None = None) -> Floats:
         """Return the Laplace transform E[exp(-s Y)] at real `s`, 0 or more.

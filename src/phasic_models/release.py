@@ -22,6 +22,7 @@ from .library import (
     LibraryBuild,
     LibraryMistakes,
     Lock,
+    Mistake,
     build_library,
     discover,
     load_library,
@@ -201,7 +202,8 @@ def _load(root: Path, categories: Sequence[str]) -> list[Library]:
         raise LibraryError(f"{root / 'libraries'}: there is no library, that is, no folder with a library.yaml")
     if unknown := sorted(set(categories) - set(folders)):
         raise LibraryError(f"no library is called {', '.join(unknown)}; there are {', '.join(folders)}")
-    libraries, mistakes = [], []
+    libraries: list[Library] = []
+    mistakes: list[Mistake] = []
     for name, folder in folders.items():
         if categories and name not in categories:
             continue
@@ -218,7 +220,9 @@ def _build(
     libraries: Sequence[Library], out: Path, locks: dict[str, Lock | None], jobs: int, progress: Progress | None
 ) -> list[LibraryBuild]:
     total = sum(len(library.models) for library in libraries)
-    done, builds, mistakes = 0, [], []
+    done = 0
+    builds: list[LibraryBuild] = []
+    mistakes: list[Mistake] = []
     for library in libraries:
 
         def report(count: int, _: int, model: str, start: int = done, category: str = library.category) -> None:

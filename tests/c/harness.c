@@ -6,12 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Only the core's calls are renamed. */
-#undef malloc
-#undef calloc
-#undef realloc
-#undef free
-
 static int failures = 0;
 static int64_t checks = 0;
 static const char *running = "";

@@ -10,7 +10,7 @@ static void check_fill(const int32_t *order) {
     const int32_t n = b.block.n;
     const int64_t operations = block_eliminate(&b, order, filled);
     pm_fill fill;
-    REQUIRE(pm_block_fill(&b.block, order, -1, &fill) == PM_OK);
+    REQUIRE(pm_block_fill(&b.block, order, n, -1, &fill) == PM_OK);
     CHECK_INT(fill.operations, operations);
     for (int32_t i = 0; i < n; i++) {
         int64_t k = fill.lower_ptr[i];
@@ -36,11 +36,47 @@ static void check_fill(const int32_t *order) {
     CHECK(fill.lower_col == NULL);
     pm_fill_release(&fill); /* twice does no harm */
 
-    CHECK_INT(pm_block_fill(&b.block, order, operations, &fill), PM_OK);
+    CHECK_INT(pm_block_fill(&b.block, order, n, operations, &fill), PM_OK);
     pm_fill_release(&fill);
     if (operations > 0) {
-        CHECK_INT(pm_block_fill(&b.block, order, operations - 1, &fill), PM_E_LIMIT);
+        CHECK_INT(pm_block_fill(&b.block, order, n, operations - 1, &fill), PM_E_LIMIT);
     }
+}
+
+/* Only the first m positions are eliminated: the rest keeps what they leave, on both sides of the diagonal. */
+static void check_partial(const int32_t *order, int32_t m) {
+    const int32_t n = b.block.n;
+    for (int32_t i = 0; i < n; i++) {
+        for (int32_t j = 0; j < n; j++) {
+            filled[i][j] = b.edge[order[i]][order[j]];
+        }
+    }
+    for (int32_t v = 0; v < m; v++) {
+        for (int32_t u = v + 1; u < n; u++) {
+            for (int32_t w = v + 1; filled[u][v] && w < n; w++) {
+                filled[u][w] |= filled[v][w] && w != u;
+            }
+        }
+    }
+    pm_fill fill;
+    REQUIRE(pm_block_fill(&b.block, order, m, -1, &fill) == PM_OK);
+    for (int32_t i = 0; i < n; i++) {
+        int64_t lower = fill.lower_ptr[i];
+        int64_t upper = fill.upper_ptr[i];
+        for (int32_t j = 0; j < n; j++) {
+            if (!filled[i][j]) {
+                continue;
+            }
+            if (j < i && j < m) {
+                CHECK(lower < fill.lower_ptr[i + 1] && fill.lower_col[lower++] == j);
+            } else {
+                CHECK(upper < fill.upper_ptr[i + 1] && fill.upper_col[upper++] == j);
+            }
+        }
+        CHECK_INT(lower, fill.lower_ptr[i + 1]);
+        CHECK_INT(upper, fill.upper_ptr[i + 1]);
+    }
+    pm_fill_release(&fill);
 }
 
 static void random_blocks(void) {
@@ -51,6 +87,7 @@ static void random_blocks(void) {
         block_random(&b, &state, n, random_unit(&state) * 0.3);
         random_permutation(&state, n, order);
         check_fill(order);
+        check_partial(order, random_below(&state, n + 1));
     }
 }
 
@@ -75,7 +112,7 @@ static void many_rows(void) {
     row_ptr[N] = used;
     const pm_block path = {0, N, row_ptr, row_col};
     pm_fill fill;
-    REQUIRE(pm_block_fill(&path, order, -1, &fill) == PM_OK);
+    REQUIRE(pm_block_fill(&path, order, N, -1, &fill) == PM_OK);
     CHECK_INT(fill.n_lower, N - 1);
     CHECK_INT(fill.n_upper, N - 1);
     CHECK_INT(fill.operations, N - 1);
@@ -88,7 +125,7 @@ static void many_rows(void) {
     for (int32_t i = 0; i < N; i++) {
         order[i] = i < N / 2 ? 2 * i + 1 : 2 * (i - N / 2);
     }
-    REQUIRE(pm_block_fill(&path, order, -1, &fill) == PM_OK);
+    REQUIRE(pm_block_fill(&path, order, N, -1, &fill) == PM_OK);
     CHECK_INT(fill.n_lower, 2 * (N - 1) - (N / 2 - 1) - N / 2 + N / 2 - 1);
     pm_fill_release(&fill);
     free(row_ptr);

@@ -112,7 +112,7 @@ static void a_complete_block_is_seen_at_once(void) {
         CHECK_INT(kind, PM_ORDER_LEAST_FILL);
         CHECK(is_permutation(n, order));
         pm_fill fill;
-        REQUIRE(pm_block_fill(&b.block, order, -1, &fill) == PM_OK);
+        REQUIRE(pm_block_fill(&b.block, order, n, -1, &fill) == PM_OK);
         int64_t expected = 0;
         for (int64_t m = n; m > 0; m--) {
             expected += (m - 1) * (m - 1);

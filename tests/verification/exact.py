@@ -120,11 +120,19 @@ class ExactChain:
         """Return pdf, cdf and sf of a continuous chain, or pmf, cdf and sf of a discrete one, right to the last bit."""
         if self.chain.discrete:
             return self._discrete_distribution(int(time))
-        bits = 128
+        fastest = max((as_float(self.A[i, i]) for i in range(self.n)), default=0.0)
+        halvings = max(0, math.ceil(math.log2(fastest * time + 1.0)))
+        bits = 192
         while True:
             with precision(bits):
-                scaled = [[flint.arb(-self.A[i, j] * fraction(time)) for j in range(self.n)] for i in range(self.n)]
-                power = flint.arb_mat(scaled).exp()
+                part = fraction(time) / 2**halvings
+                power = flint.arb_mat(
+                    [[flint.arb(-self.A[i, j] * part) for j in range(self.n)] for i in range(self.n)]
+                ).exp()
+                # Squared by hand: all entries are positive, so a squaring costs one bit, where exp() of a large matrix
+                # would allow for cancellation.
+                for _ in range(halvings):
+                    power = power * power
                 row = [
                     sum((flint.arb(self.alpha[i]) * power[i, j] for i in range(self.n)), flint.arb(0))
                     for j in range(self.n)

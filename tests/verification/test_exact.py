@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from exact import ExactChain, as_float, fraction, relative_error
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
@@ -38,7 +38,10 @@ def test_moments_and_variance(chain, theta, seed):
             assert relative_error(value, right) <= TIGHT
         assert relative_error(model.expectation(theta, by_vertex), expected[0]) <= TIGHT
         variance = truth.covariance(exact_rewards, exact_rewards)
-        assert relative_error(model.variance(theta, by_vertex), variance) <= TIGHT
+        value = model.variance(theta, by_vertex)
+        # A chance to stay near 1e-16 is one minus a rounded sum, so the variance that it makes is no better known.
+        rounding = 1e-15 * as_float(expected[0]) ** 2 if chain.discrete else 0.0
+        assert relative_error(value, variance) <= TIGHT or abs(value - as_float(variance)) <= rounding
 
 
 @settings(max_examples=150)
@@ -54,7 +57,8 @@ def test_covariance_joint_moment_and_sojourn(chain, theta, seed):
     # Covariances of both signs are added up, so the error is judged by the two standard deviations.
     scale = np.sqrt(as_float(truth.covariance(e1, e1)) * as_float(truth.covariance(e2, e2)))
     error = abs(as_float(fraction(model.covariance(theta, r1, r2)) - truth.covariance(e1, e2)))
-    assert error <= TIGHT * scale
+    rounding = 1e-15 * as_float(truth.moments(1, e1)[0] * truth.moments(1, e2)[0]) if chain.discrete else 0.0
+    assert error <= TIGHT * scale + rounding
     sojourn = model.sojourn(theta)
     for i, state in enumerate(truth.transient):
         unit = [fraction(float(i == j)) for j in range(truth.n)]
@@ -76,21 +80,46 @@ def test_gradients_of_moments(chain, theta, seed):
             assert abs(as_float(fraction(got) - right)) <= 1e-11 * (abs(as_float(right)) + value / t)
 
 
+def fastest_rate(model, theta) -> float:
+    return float(model.dag.plan.rate(np.array([theta]).reshape(1, -1))[0])
+
+
 @settings(max_examples=150)
 @given(
     st.one_of(chains(max_transient=6), chains(n_params=2, max_transient=6), chains(decades=3.0, max_transient=6)),
     thetas(2),
     st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=4),
 )
-def test_continuous_distribution(chain, theta, times):
+def test_uniformization_keeps_relative_accuracy(chain, theta, times):
     theta = theta[: chain.n_params]
     model = chain.graph().model()
     truth = ExactChain(chain, theta)
-    fastest = float(model.dag.plan.rate(np.array([theta]).reshape(1, -1))[0])
-    times = [min(t, 2e4 / fastest) for t in times]
-    expected = np.array([truth.distribution(t) for t in times]).T
-    for name, values in zip(("pdf", "cdf", "sf"), expected, strict=True):
-        assert getattr(model, name)(theta, times) == pytest.approx(values, rel=1e-10, abs=1e-200), name
+    times = np.array([min(t, 2e4 / fastest_rate(model, theta)) for t in times])
+    batch = np.array([theta]).reshape(1, -1)
+    got = model.dag.plan.uniformize(batch, times, ("pdf", "cdf", "sf"), 1e-12, 10**6, 1)
+    for name, values in zip(("pdf", "cdf", "sf"), np.array([truth.distribution(t) for t in times]).T, strict=True):
+        assert got[name][0] == pytest.approx(values, rel=1e-10, abs=1e-200), name
+
+
+@settings(max_examples=150)
+@given(
+    st.one_of(
+        chains(max_transient=6),
+        chains(decades=6.0, n_params=2, max_transient=6),
+        chains(decades=6.0, nearly_reducible=True, cyclic=True, min_transient=4, max_transient=6),
+    ),
+    thetas(2),
+    st.lists(st.floats(-6, 6), min_size=1, max_size=4),
+)
+def test_continuous_distribution_however_stiff(chain, theta, exponents):
+    theta = theta[: chain.n_params]
+    model = chain.graph().model()
+    truth = ExactChain(chain, theta)
+    assume(truth.n)
+    # Around the mean, where the density has fallen from its peak or not yet risen.
+    times = np.array([10.0**e for e in exponents]) * max(model.expectation(theta), 1e-9)
+    for name, values in zip(("pdf", "cdf", "sf"), np.array([truth.distribution(t) for t in times]).T, strict=True):
+        assert getattr(model, name)(theta, times) == pytest.approx(values, rel=1e-10, abs=1e-140), name
 
 
 @settings(max_examples=100)

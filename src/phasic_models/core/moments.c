@@ -4,10 +4,28 @@
 
 #include "step.h"
 
+/* Moment j of each lane: from the start into out (lanes, k), or from every vertex into by_vertex (lanes, k, n_vertices). */
+static void read_moment(const pm_plan *p, const pm_workspace *ws, int32_t k, int32_t j, int32_t n_lanes, double *out,
+                        double *by_vertex) {
+    for (int32_t l = 0; l < n_lanes; l++) {
+        const int64_t at = (int64_t)l * k + j - 1;
+        if (by_vertex == NULL) {
+            out[at] = ws->x[(int64_t)p->n_transient * ws->lanes + l];
+            continue;
+        }
+        double *row = by_vertex + at * p->graph.n_vertices;
+        memset(row, 0, (size_t)p->graph.n_vertices * sizeof *row);
+        for (int32_t i = 0; i < p->pattern.n_rows; i++) {
+            row[p->pattern.order[i]] = ws->x[(int64_t)i * ws->lanes + l];
+        }
+    }
+}
+
 /*
  * Continuous: x_j = j U (r x_{j-1}) with U the inverse of the reduced generator (Bladt and Nielsen 2017, theorem 3.1.16 with rewards).
  */
-static void continuous_moments(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, int32_t n_lanes, double *out) {
+static void continuous_moments(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, int32_t n_lanes, double *out,
+                               double *by_vertex) {
     const int32_t lanes = ws->lanes;
     const pm_kernels *kernels = pm_kernels_for(lanes);
     for (int32_t j = 1; j <= k; j++) {
@@ -19,9 +37,7 @@ static void continuous_moments(const pm_plan *p, pm_workspace *ws, int32_t k, co
             }
         }
         kernels->solve(p, ws, ws->y, ws->x);
-        for (int32_t l = 0; l < n_lanes; l++) {
-            out[(int64_t)l * k + j - 1] = ws->x[(int64_t)p->n_transient * lanes + l];
-        }
+        read_moment(p, ws, k, j, n_lanes, out, by_vertex);
     }
 }
 
@@ -30,7 +46,7 @@ static void continuous_moments(const pm_plan *p, pm_workspace *ws, int32_t k, co
  * left-hand side, where I - P is what was eliminated. ahead[j] holds P h_j.
  */
 static void discrete_moments(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, int32_t n_lanes, double *ahead,
-                             double *out) {
+                             double *out, double *by_vertex) {
     const int32_t lanes = ws->lanes;
     const int64_t size = (int64_t)p->pattern.n_rows * lanes;
     const pm_kernels *kernels = pm_kernels_for(lanes);
@@ -56,14 +72,13 @@ static void discrete_moments(const pm_plan *p, pm_workspace *ws, int32_t k, cons
                 ahead[(j - 1) * size + (int64_t)p->n_transient * lanes + l] = 0.0;
             }
         }
-        for (int32_t l = 0; l < n_lanes; l++) {
-            out[(int64_t)l * k + j - 1] = ws->x[(int64_t)p->n_transient * lanes + l];
-        }
+        read_moment(p, ws, k, j, n_lanes, out, by_vertex);
     }
 }
 
-int pm_moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
-               double *out, pm_where *where) {
+/* Exactly one of out and by_vertex is given. */
+static int moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
+                   double *out, double *by_vertex, pm_where *where) {
     if (k < 1 || k > PM_MAX_MOMENT) {
         return PM_E_ARGUMENT;
     }
@@ -74,6 +89,8 @@ int pm_moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double
             return PM_E_MEMORY;
         }
     }
+    const int64_t width = by_vertex == NULL ? k : (int64_t)k * p->graph.n_vertices;
+    double *values = by_vertex == NULL ? out : by_vertex;
     int status = PM_OK;
     for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
         int32_t n_lanes = 0;
@@ -81,17 +98,29 @@ int pm_moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double
         if (status != PM_OK) {
             break;
         }
+        double *lane_out = by_vertex == NULL ? out + first * k : NULL;
+        double *lane_vertex = by_vertex == NULL ? NULL : by_vertex + first * width;
         if (p->graph.discrete) {
-            discrete_moments(p, ws, k, rewards, n_lanes, ahead, out + first * k);
+            discrete_moments(p, ws, k, rewards, n_lanes, ahead, lane_out, lane_vertex);
         } else {
-            continuous_moments(p, ws, k, rewards, n_lanes, out + first * k);
+            continuous_moments(p, ws, k, rewards, n_lanes, lane_out, lane_vertex);
         }
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
-            status = pm_check_finite(out + (first + l) * k, k, first + l, where);
+            status = pm_check_finite(values + (first + l) * width, width, first + l, where);
         }
     }
     pm_free_aligned(ahead);
     return status;
+}
+
+int pm_moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
+               double *out, pm_where *where) {
+    return moments(p, ws, n_theta, theta, k, rewards, out, NULL, where);
+}
+
+int pm_vertex_moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
+                      double *out, pm_where *where) {
+    return moments(p, ws, n_theta, theta, k, rewards, NULL, out, where);
 }
 
 /*

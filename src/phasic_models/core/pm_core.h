@@ -163,6 +163,10 @@ int pm_weights(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, co
 int pm_moments(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
                const double *rewards, double *out, pm_where *where);
 
+/* The same from every vertex: out (n_theta, k, n_vertices), zero for absorbing vertices. */
+int pm_vertex_moments(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
+                      const double *rewards, double *out, pm_where *where);
+
 /* E[Y_1 ... Y_k] of k reward vectors (k, n_vertices), 1 <= k <= PM_MAX_JOINT. out: (n_theta). */
 int pm_joint_moment(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
                     const double *rewards, double *out, pm_where *where);
@@ -194,10 +198,11 @@ void pm_uniform_free(pm_uniform *uniform);
  * times: (n_times); pdf, cdf, sf: (n_theta, n_times), each may be NULL. Discrete graphs: times are whole steps and the density is
  * the probability mass. A mass at time 0 is in cdf, not in the density of a continuous graph.
  * Every term is positive; what is cut off is at most tol x value where the value exceeds 1e-280. max_steps bounds the number of
- * steps (PM_E_LIMIT, where.value: the steps needed). workspace: one lane.
+ * steps (PM_E_LIMIT, where.value: the steps needed). workspace: one lane. initial: NULL for that of the graph, or the mass in each
+ * vertex at time 0, (n_vertices), with the mass that is absorbed already in entry 0.
  */
 int pm_uniform_eval(const pm_plan *plan, pm_workspace *workspace, pm_uniform *uniform, int64_t n_theta, const double *theta,
-                    int64_t n_times, const double *times, double tol, int64_t max_steps, double *pdf, double *cdf, double *sf,
+                    const double *initial, int64_t n_times, const double *times, double tol, int64_t max_steps, double *pdf, double *cdf, double *sf,
                     pm_where *where);
 
 /*
@@ -207,6 +212,14 @@ int pm_uniform_eval(const pm_plan *plan, pm_workspace *workspace, pm_uniform *un
 int pm_uniform_grad(const pm_plan *plan, pm_workspace *workspace, pm_uniform *uniform, int64_t n_theta, const double *theta,
                     int64_t n_times, const double *times, double tol, int64_t max_steps, double *out, double *out_grad,
                     pm_where *where);
+
+/*
+ * Carries mass and moments through `duration` at one parameter vector. Level j of `state`, (k + 1, n_vertices), holds E[Y^j; in v]
+ * for each transient vertex v and, in entry 0, E[Y^j; absorbed]. rewards: (n_vertices) or NULL for ones. out: as state, may not
+ * overlap it. Poisson weights are cut off below 1e-20 of all. Discrete graphs: duration is a whole number of steps.
+ */
+int pm_uniform_advance(const pm_plan *plan, pm_workspace *workspace, pm_uniform *uniform, const double *theta, double duration,
+                       int32_t k, const double *rewards, int64_t max_steps, const double *state, double *out, pm_where *where);
 
 /* PM_E_TIME if a time is negative, NaN, infinite or, for a discrete graph, not whole. */
 int pm_check_times(const pm_plan *plan, int64_t n_times, const double *times, pm_where *where);

@@ -170,7 +170,7 @@ static double stay_probability(const pm_plan *p, const pm_workspace *ws, int32_t
     return sum > 0.0 ? sum : 0.0;
 }
 
-int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t theta_index, pm_where *where) {
+int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *initial, int64_t theta_index, pm_where *where) {
     const double q = largest_rate(p, ws);
     u->rate = q;
     u->steps = 0;
@@ -179,9 +179,16 @@ int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t th
         pm_at(where, theta_index, 0, q);
         return PM_E_OVERFLOW;
     }
-    const int status = set_initial(p, ws, u, theta_index, where);
-    if (status != PM_OK) {
-        return status;
+    if (initial != NULL) {
+        u->absorbed_at_once = initial[0];
+        for (int32_t i = 0; i < u->n; i++) {
+            u->now[i] = initial[p->pattern.order[u->row_of[i]]];
+        }
+    } else {
+        const int status = set_initial(p, ws, u, theta_index, where);
+        if (status != PM_OK) {
+            return status;
+        }
     }
     const double scale = q > 0.0 ? q : 1.0;
     for (int64_t e = 0; e < u->n_inner; e++) {
@@ -438,8 +445,8 @@ double pm_largest(const double *values, int64_t n) {
     return largest;
 }
 
-int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n_theta, const double *theta, int64_t n_times,
-                    const double *times, double tol, int64_t max_steps, double *pdf, double *cdf, double *sf, pm_where *where) {
+int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n_theta, const double *theta,
+                    const double *initial, int64_t n_times, const double *times, double tol, int64_t max_steps, double *pdf, double *cdf, double *sf, pm_where *where) {
     if (!(tol > 0.0 && tol < 1.0) || max_steps < 1 || ws->lanes != 1) {
         return PM_E_ARGUMENT;
     }
@@ -449,7 +456,7 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
     for (int64_t row = 0; row < n_theta && status == PM_OK && n_times > 0; row++) {
         status = pm_load_theta(p, ws, row, n_theta, theta, where);
         if (status == PM_OK) {
-            status = pm_uniform_set(p, ws, u, row, where);
+            status = pm_uniform_set(p, ws, u, initial, row, where);
         }
         if (status != PM_OK) {
             break;

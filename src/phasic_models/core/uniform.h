@@ -11,7 +11,7 @@ struct pm_uniform {
     int32_t n;             /* transient vertices */
     int32_t n_exits;
     int64_t n_inner;
-    int32_t *row_of;       /* number here -> row of the plan */
+    int32_t *row_of;       /* number here -> row of the plan; numbers follow the vertices */
     int64_t *in_ptr;       /* incoming edges of each vertex */
     int32_t *in_from;
     int32_t *in_slot;
@@ -35,8 +35,8 @@ struct pm_uniform {
     int exhausted;
 };
 
-/* Chain and initial mass at the weights of the workspace (one lane); forgets the stored sequences. */
-int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t theta_index, pm_where *where);
+/* Chain and initial mass at the weights of the workspace (one lane); forgets the stored sequences. initial: as pm_uniform_eval. */
+int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *initial, int64_t theta_index, pm_where *where);
 /* Extends the sweep until `steps` entries are stored or no mass is left. */
 int pm_uniform_sweep(pm_uniform *u, int64_t steps);
 

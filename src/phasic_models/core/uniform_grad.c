@@ -214,7 +214,7 @@ static int grad_of_theta(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, s
                          pm_where *where) {
     const int32_t p = s->p;
     const double largest = pm_largest(times, n_times);
-    int status = pm_uniform_set(plan, ws, u, row, where);
+    int status = pm_uniform_set(plan, ws, u, NULL, row, where);
     if (status != PM_OK) {
         return status;
     }

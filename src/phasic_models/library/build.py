@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from .. import formats
-from ..compat import VersionRange
+from ..compat import VersionRange, metadata_fields
 from ..errors import LibraryError, PhasicModelsError
 from .loading import Library, load_library
 from .lock import Lock, LockedModel
@@ -271,23 +271,17 @@ def _stamp(
 
 
 def _meta(library: Library, spec: ModelSpec, graph_hash: str, stats: formats.Stats) -> formats.ModelMeta:
-    compatible = library.spec.compatible
-    phasic, own = VersionRange.parse(compatible.phasic), VersionRange.parse(compatible.phasic_models)
     citation = spec.citation
     retraction = spec.retraction
     return formats.ModelMeta(
         model_name=spec.name,
         description=spec.description,
         format_version=FORMAT_VERSION,
-        phasic_version=phasic.min_version,
+        phasic_version=VersionRange.parse(library.spec.compatible.phasic).min_version,
         graph_hash=graph_hash,
         stats=stats,
         parameters=dict(spec.arguments),
-        compatible_versions=phasic.compatible_versions,
-        phasic_min_version=phasic.min_version,
-        phasic_max_version=phasic.max_version,
-        phasic_models_min_version=own.min_version,
-        phasic_models_max_version=own.max_version,
+        **metadata_fields(library.spec.compatible),
         is_discrete=spec.discrete,
         theta=[
             formats.Parameter(name=item.name, description=item.description, unit=item.unit, example=item.example)
@@ -310,18 +304,13 @@ def _meta(library: Library, spec: ModelSpec, graph_hash: str, stats: formats.Sta
 
 def _manifest(library: Library, models: list[ModelBuild]) -> formats.Manifest:
     spec = library.spec
-    phasic, own = VersionRange.parse(spec.compatible.phasic), VersionRange.parse(spec.compatible.phasic_models)
     return formats.Manifest(
         category=spec.category,
         description=spec.description,
         version=spec.version,
         format_version=FORMAT_VERSION,
         license=spec.license,
-        phasic_min_version=phasic.min_version,
-        phasic_max_version=phasic.max_version,
-        phasic_models_min_version=own.min_version,
-        phasic_models_max_version=own.max_version,
-        compatible_versions=phasic.compatible_versions,
+        **metadata_fields(spec.compatible),
         models=[
             formats.ManifestModel(
                 name=built.name,

@@ -19,6 +19,8 @@ from .mistakes import Mistake
 
 _MAX_BYTES = 4 << 20
 _MAX_DEPTH = 32
+# Values in the whole text, aliases written out: a few lines of nested aliases could stand for 10^24 of them.
+_MAX_VALUES = 200_000
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -45,6 +47,7 @@ class Located:
     value: Any
     line: int
     key_lines: dict[str, int] = field(default_factory=dict)
+    size: int = 1
 
     def plain(self) -> Any:
         """The value without lines."""
@@ -129,6 +132,11 @@ class _Converter:
         else:
             assert isinstance(node, yaml.ScalarNode)
             result = Located(self._scalar(node, key), line)
+        inner = result.value.values() if isinstance(result.value, dict) else result.value
+        result.size = 1 + sum(item.size for item in inner) if isinstance(result.value, dict | list) else 1
+        if result.size > _MAX_VALUES:
+            self.mistakes.append(Mistake(self.shown, line, key, "too large once its aliases are written out"))
+            result = Located(None, line)
         self.done[id(node)] = result
         return result
 

@@ -1,0 +1,194 @@
+/*
+ * Mass and moments carried through a stretch of time. With m_j the vector of E[Y^j; in v], m_j' = m_j S + j m_{j-1} R: the
+ * generator of all levels together has no negative entry off the diagonal, so uniformization serves it as it serves the mass alone.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "uniform.h"
+
+typedef struct levels {
+    int32_t k;          /* levels 0 .. k */
+    double *now;        /* (k + 1, n) */
+    double *next;
+    double *mixed;
+    double *absorbed;   /* (k + 1) */
+    double *done;       /* (k + 1): mixed */
+    double *earned;     /* (n): one level of a discrete step with its reward */
+} levels;
+
+static void release(levels *s) {
+    free(s->now);
+    free(s->next);
+    free(s->mixed);
+    free(s->absorbed);
+    free(s->done);
+    free(s->earned);
+}
+
+static int allocate(const pm_uniform *u, levels *s) {
+    const int64_t size = (int64_t)u->n * (s->k + 1);
+    s->now = pm_alloc(size, sizeof *s->now);
+    s->next = pm_alloc(size, sizeof *s->next);
+    s->mixed = pm_alloc_zero(size, sizeof *s->mixed);
+    s->absorbed = pm_alloc((int64_t)s->k + 1, sizeof *s->absorbed);
+    s->done = pm_alloc_zero((int64_t)s->k + 1, sizeof *s->done);
+    s->earned = pm_alloc(u->n, sizeof *s->earned);
+    return s->now == NULL || s->next == NULL || s->mixed == NULL || s->absorbed == NULL || s->done == NULL || s->earned == NULL
+               ? PM_E_MEMORY
+               : PM_OK;
+}
+
+static double reward_of(const pm_plan *p, const pm_uniform *u, const double *rewards, int32_t i) {
+    return rewards == NULL ? 1.0 : rewards[p->pattern.order[u->row_of[i]]];
+}
+
+/* A discrete step earns r before it jumps: E[(Y + r)^j] = sum_i C(j, i) r^i E[Y^(j-i)], highest level first, in place. */
+static void earn(const pm_plan *p, const pm_uniform *u, const double *rewards, levels *s) {
+    for (int32_t j = s->k; j > 0; j--) {
+        for (int32_t i = 0; i < u->n; i++) {
+            const double r = reward_of(p, u, rewards, i);
+            double sum = 0.0;
+            double term = 1.0;
+            for (int32_t q = 0; q <= j; q++) {
+                sum += term * s->now[(int64_t)(j - q) * u->n + i];
+                term *= r * (j - q) / (q + 1);
+            }
+            s->earned[i] = sum;
+        }
+        memcpy(s->now + (int64_t)j * u->n, s->earned, (size_t)u->n * sizeof *s->earned);
+    }
+}
+
+/* One jump of the uniformized chain, all levels. */
+static void step(const pm_plan *p, const pm_uniform *u, const double *rewards, levels *s) {
+    const int32_t n = u->n;
+    const double scale = u->rate > 0.0 ? u->rate : 1.0;
+    if (p->graph.discrete) {
+        earn(p, u, rewards, s);
+    }
+    for (int32_t j = s->k; j >= 0; j--) {
+        const double *now = s->now + (int64_t)j * n;
+        double *next = s->next + (int64_t)j * n;
+        double rate = 0.0;
+        for (int32_t i = 0; i < u->n_exits; i++) {
+            rate += now[u->exit_at[i]] * u->exit_rate[i];
+        }
+        s->absorbed[j] += rate / scale;
+        for (int32_t i = 0; i < n; i++) {
+            double sum = u->stay[i] * now[i];
+            if (j > 0 && !p->graph.discrete) {
+                sum += j * (reward_of(p, u, rewards, i) / scale) * s->now[(int64_t)(j - 1) * n + i];
+            }
+            for (int64_t e = u->in_ptr[i]; e < u->in_ptr[i + 1]; e++) {
+                sum += u->in_probability[e] * now[u->in_from[e]];
+            }
+            next[i] = sum;
+        }
+    }
+    double *swap = s->now;
+    s->now = s->next;
+    s->next = swap;
+}
+
+static void add(const pm_uniform *u, levels *s, double weight) {
+    const int64_t size = (int64_t)u->n * (s->k + 1);
+    for (int64_t i = 0; i < size; i++) {
+        s->mixed[i] += weight * s->now[i];
+    }
+    for (int32_t j = 0; j <= s->k; j++) {
+        s->done[j] += weight * s->absorbed[j];
+    }
+}
+
+/* Poisson weights below e^-745 are zero in a double; further left than this nothing adds to a mass above 1e-300. */
+static double leftmost(double lambda) { return floor(lambda - 9.5 * sqrt(lambda) - 800.0); }
+
+static int mix_levels(const pm_plan *p, const pm_uniform *u, const double *rewards, double lambda, int64_t max_steps, levels *s,
+                      pm_where *where) {
+    const double last = pm_uniform_steps(lambda) + 4.0 * s->k;
+    if (!(last <= (double)max_steps)) {
+        pm_at(where, 0, 0, last);
+        return PM_E_LIMIT;
+    }
+    const int64_t end = (int64_t)last;
+    const int64_t first = leftmost(lambda) > 0.0 ? (int64_t)leftmost(lambda) : 0;
+    double weight = 0.0;
+    for (int64_t k = 0; k <= end; k++) {
+        if (k >= first) {
+            /* The recurrence is renewed now and then, so that its rounding does not add up. */
+            weight = (k - first) % 256 == 0 || weight == 0.0 ? pm_poisson((double)k, lambda) : weight * (lambda / (double)k);
+            if (weight > 0.0) {
+                add(u, s, weight);
+            }
+        }
+        if (k < end) {
+            step(p, u, rewards, s);
+        }
+    }
+    return PM_OK;
+}
+
+static void read_state(const pm_plan *p, const pm_uniform *u, const double *state, levels *s) {
+    for (int32_t j = 0; j <= s->k; j++) {
+        const double *level = state + (int64_t)j * p->graph.n_vertices;
+        s->absorbed[j] = level[0];
+        for (int32_t i = 0; i < u->n; i++) {
+            s->now[(int64_t)j * u->n + i] = level[p->pattern.order[u->row_of[i]]];
+        }
+    }
+}
+
+static void write_state(const pm_plan *p, const pm_uniform *u, const levels *s, const double *values, const double *absorbed,
+                        double *out) {
+    memset(out, 0, (size_t)p->graph.n_vertices * ((size_t)s->k + 1) * sizeof *out);
+    for (int32_t j = 0; j <= s->k; j++) {
+        double *level = out + (int64_t)j * p->graph.n_vertices;
+        level[0] = absorbed[j];
+        for (int32_t i = 0; i < u->n; i++) {
+            level[p->pattern.order[u->row_of[i]]] = values[(int64_t)j * u->n + i];
+        }
+    }
+}
+
+int pm_uniform_advance(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *theta, double duration, int32_t k,
+                       const double *rewards, int64_t max_steps, const double *state, double *out, pm_where *where) {
+    if (max_steps < 1 || ws->lanes != 1 || k < 0 || k > PM_MAX_MOMENT) {
+        return PM_E_ARGUMENT;
+    }
+    int status = pm_check_times(p, 1, &duration, where);
+    if (status == PM_OK) {
+        status = pm_load_theta(p, ws, 0, 1, theta, where);
+    }
+    if (status == PM_OK) {
+        status = pm_uniform_set(p, ws, u, state, 0, where);
+    }
+    if (status != PM_OK) {
+        return status;
+    }
+    levels s = {k, NULL, NULL, NULL, NULL, NULL, NULL};
+    status = allocate(u, &s);
+    if (status == PM_OK) {
+        read_state(p, u, state, &s);
+        if (p->graph.discrete) {
+            if (duration > (double)max_steps) {
+                pm_at(where, 0, 0, duration);
+                status = PM_E_LIMIT;
+            }
+            for (int64_t i = 0; status == PM_OK && i < (int64_t)duration; i++) {
+                step(p, u, rewards, &s);
+            }
+            if (status == PM_OK) {
+                write_state(p, u, &s, s.now, s.absorbed, out);
+            }
+        } else {
+            status = mix_levels(p, u, rewards, u->rate * duration, max_steps, &s, where);
+            if (status == PM_OK) {
+                write_state(p, u, &s, s.mixed, s.done, out);
+            }
+        }
+    }
+    release(&s);
+    return status;
+}

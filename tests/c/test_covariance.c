@@ -1,0 +1,134 @@
+/* covariance.c */
+#include <math.h>
+
+#include "chain.h"
+
+/* Phases with their own rates and rewards: independent, so the covariance is the sum over phases. */
+static void hypoexponential(void) {
+    enum { N = 5 };
+    chain *c = chain_new(N + 2, 0, 0);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    double rewards[2 * (N + 2)] = {0.0};
+    double expected[3] = {0.0};
+    double means[2] = {0.0};
+    for (int32_t v = 1; v <= N; v++) {
+        const double rate = 0.5 * v * v;
+        const double a = v % 2;
+        const double b = 1.0 / v;
+        chain_edge(c, v, v + 1, rate, NULL);
+        rewards[v] = a;
+        rewards[N + 2 + v] = b;
+        means[0] += a / rate;
+        means[1] += b / rate;
+        expected[0] += a * a / (rate * rate);
+        expected[1] += a * b / (rate * rate);
+        expected[2] += b * b / (rate * rate);
+    }
+    rewards[0] = 1e9; /* the start and absorbing vertices count for nothing */
+    rewards[N + 1] = 1e9;
+    chain_plan(c);
+    double mean[2];
+    double cov[4];
+    pm_workspace *ws[] = {c->one, c->eight};
+    for (int w = 0; w < 2; w++) {
+        CHECK_INT(pm_covariance(c->plan, ws[w], 1, NULL, 2, rewards, mean, cov, NULL), PM_OK);
+        CHECK_CLOSE(mean[0], means[0], 1e-14);
+        CHECK_CLOSE(mean[1], means[1], 1e-14);
+        CHECK_CLOSE(cov[0], expected[0], 1e-14);
+        CHECK_CLOSE(cov[1], expected[1], 1e-14);
+        CHECK(cov[2] == cov[1]);
+        CHECK_CLOSE(cov[3], expected[2], 1e-14);
+    }
+    chain_free(c);
+}
+
+/* A thousand phases would leave E[T^2] - E[T]^2 with three digits less; here nothing is lost. */
+static void no_cancellation(void) {
+    chain *c = chain_erlang(120, 3.0);
+    double ones[CHAIN_VERTICES];
+    double mean;
+    double variance;
+    for (int i = 0; i < CHAIN_VERTICES; i++) {
+        ones[i] = 1.0;
+    }
+    CHECK_INT(pm_covariance(c->plan, c->one, 1, NULL, 1, ones, &mean, &variance, NULL), PM_OK);
+    CHECK_CLOSE(mean, 40.0, 1e-14);
+    CHECK_CLOSE(variance, 120.0 / 9.0, 1e-14);
+    chain_free(c);
+    /* A discrete chain that nearly never waits: variance n p (1 - p) / p^3 with 1 - p = 1e-9. */
+    c = chain_new(102, 0, 1);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    for (int32_t v = 1; v <= 100; v++) {
+        chain_edge(c, v, v + 1, 1.0 - 0x1p-30, NULL);
+    }
+    chain_plan(c);
+    const double p = 1.0 - 0x1p-30;
+    CHECK_INT(pm_covariance(c->plan, c->one, 1, NULL, 1, ones, &mean, &variance, NULL), PM_OK);
+    CHECK_CLOSE(variance, 100.0 * 0x1p-30 / (p * p), 1e-12);
+    chain_free(c);
+}
+
+static void random_chains(void) {
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        chain *c = chain_random(seed, 1 + (int32_t)(seed % 17), 1 + (int32_t)(seed % 2), 0.05 * (double)(seed % 9), 2, (int)(seed % 2));
+        uint64_t state = seed + 100;
+        enum { M = 3 };
+        double theta[9][2];
+        double rewards[M * CHAIN_VERTICES];
+        double mean[9][M];
+        double cov[9][M * M];
+        for (int i = 0; i < 9; i++) {
+            theta[i][0] = random_unit(&state) + 0.01;
+            theta[i][1] = random_unit(&state) + 0.01;
+        }
+        for (int32_t i = 0; i < M * c->n_vertices; i++) {
+            rewards[i] = random_unit(&state);
+        }
+        CHECK_INT(pm_covariance(c->plan, c->eight, 9, theta[0], M, rewards, mean[0], cov[0], NULL), PM_OK);
+        for (int i = 0; i < 9; i++) {
+            for (int a = 0; a < M; a++) {
+                for (int b = 0; b < M; b++) {
+                    double both[CHAIN_VERTICES];
+                    double ma[2];
+                    double mb[2];
+                    double mab[2];
+                    for (int32_t v = 0; v < c->n_vertices; v++) {
+                        both[v] = rewards[a * c->n_vertices + v] + rewards[b * c->n_vertices + v];
+                    }
+                    chain_moments(c, theta[i], 2, rewards + a * c->n_vertices, ma);
+                    chain_moments(c, theta[i], 2, rewards + b * c->n_vertices, mb);
+                    chain_moments(c, theta[i], 2, both, mab);
+                    const double expected = (mab[1] - ma[1] - mb[1]) / 2 - ma[0] * mb[0];
+                    /* The truth is a difference here, so the tolerance is relative to its parts. */
+                    CHECK(fabs(cov[i][a * M + b] - expected) <= 1e-13 * (fabs(mab[1]) + ma[0] * mb[0]));
+                }
+                double single[2];
+                chain_moments(c, theta[i], 1, rewards + a * c->n_vertices, single);
+                CHECK_CLOSE(mean[i][a], single[0], 1e-13);
+            }
+        }
+        double mean1[M];
+        double cov1[M * M];
+        CHECK_INT(pm_covariance(c->plan, c->one, 1, theta[4], M, rewards, mean1, cov1, NULL), PM_OK);
+        for (int a = 0; a < M * M; a++) {
+            CHECK(cov1[a] == cov[4][a]);
+        }
+        chain_free(c);
+    }
+}
+
+static void arguments(void) {
+    chain *c = chain_erlang(2, 1.0);
+    double out[4];
+    CHECK_INT(pm_covariance(c->plan, c->one, 1, NULL, 0, out, out, out, NULL), PM_E_ARGUMENT);
+    CHECK_INT(pm_covariance(c->plan, c->one, 1, NULL, -3, out, out, out, NULL), PM_E_ARGUMENT);
+    chain_free(c);
+}
+
+int main(void) {
+    RUN(hypoexponential);
+    RUN(no_cancellation);
+    RUN(random_chains);
+    RUN(arguments);
+    return test_end();
+}

@@ -1,0 +1,148 @@
+/*
+ * Each public function that allocates, with its first, second, third ... allocation refused: PM_E_MEMORY, nothing leaked, outputs
+ * NULL, and the same call succeeds afterwards.
+ */
+#include "chain.h"
+
+static chain *c;
+static pm_uniform *kept;
+
+static int try_symbolic(void) {
+    pm_symbolic *s = NULL;
+    const int status = pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, &s, NULL);
+    CHECK_INT(s == NULL, status != PM_OK);
+    pm_symbolic_free(s);
+    return status;
+}
+
+static int try_symbolic_given(void) {
+    pm_symbolic *s = NULL;
+    const int status = pm_symbolic_new(&c->graph, c->pattern.n_rows, c->pattern.n_blocks, c->pattern.order, c->pattern.block_ptr,
+                                       &s, NULL);
+    CHECK_INT(s == NULL, status != PM_OK);
+    pm_symbolic_free(s);
+    return status;
+}
+
+static int try_plan(void) {
+    pm_plan *p = NULL;
+    const int status = pm_plan_new(&c->graph, &c->sizes, &c->pattern, c->n_lower, c->n_upper, &p, NULL);
+    CHECK_INT(p == NULL, status != PM_OK);
+    pm_plan_free(p);
+    return status;
+}
+
+static int try_workspace(void) {
+    pm_workspace *w = NULL;
+    const int status = pm_workspace_new(c->plan, 8, &w);
+    CHECK_INT(w == NULL, status != PM_OK);
+    pm_workspace_free(w);
+    return status;
+}
+
+static int try_uniform(void) {
+    pm_uniform *u = NULL;
+    const int status = pm_uniform_new(c->plan, &u);
+    CHECK_INT(u == NULL, status != PM_OK);
+    pm_uniform_free(u);
+    return status;
+}
+
+static const double theta[] = {0.4, 0.5, 0.6, 0.7};
+static const double times[] = {1.0, 40.0};
+static double rewards[3 * CHAIN_VERTICES];
+static double out[4096];
+static double more[4096];
+
+static int try_moments(void) { return pm_moments(c->plan, c->eight, 2, theta, 3, NULL, out, NULL); }
+static int try_joint(void) { return pm_joint_moment(c->plan, c->eight, 2, theta, 3, rewards, out, NULL); }
+static int try_covariance(void) { return pm_covariance(c->plan, c->eight, 2, theta, 3, rewards, out, more, NULL); }
+static int try_gradient(void) { return pm_moments_grad(c->plan, c->eight, 2, theta, 3, NULL, out, more, NULL); }
+
+static int try_distribution(void) {
+    return pm_uniform_eval(c->plan, c->one, kept, 2, theta, NULL, 2, times, 1e-10, 1000000, out, more, more + 100, NULL);
+}
+
+static int try_fresh_distribution(void) {
+    pm_uniform *u = NULL;
+    int status = pm_uniform_new(c->plan, &u);
+    if (status == PM_OK) {
+        status = pm_uniform_eval(c->plan, c->one, u, 2, theta, NULL, 2, times, 1e-10, 1000000, out, more, more + 100, NULL);
+    }
+    pm_uniform_free(u);
+    return status;
+}
+
+/* Returns how many allocations there were to refuse. */
+static int64_t refuse_each(int (*function)(void)) {
+    int64_t n = 0;
+    for (;; n++) {
+        for (int rest = 0; rest < 2; rest++) {
+            const int64_t before = test_outstanding();
+            if (rest) {
+                test_fail_from(n);
+            } else {
+                test_fail_only(n);
+            }
+            const int status = function();
+            const int reached = test_allocations() > n;
+            test_fail_from(-1);
+            CHECK_INT(status, reached ? PM_E_MEMORY : PM_OK);
+            /* Scratch that lives on may grow; nothing else may stay. */
+            CHECK(function == try_distribution || test_outstanding() == before);
+            if (!reached) {
+                CHECK_INT(function(), PM_OK);
+                return n;
+            }
+        }
+    }
+}
+
+static void every_function(void) {
+    for (int discrete = 0; discrete < 2; discrete++) {
+        c = chain_random(21, 30, 2, 0.15, 2, discrete);
+        for (int i = 0; i < 3 * CHAIN_VERTICES; i++) {
+            rewards[i] = 1.0 + i % 5;
+        }
+        REQUIRE(pm_uniform_new(c->plan, &kept) == PM_OK);
+        CHECK(refuse_each(try_symbolic) > 15);
+        CHECK(refuse_each(try_symbolic_given) > 12);
+        CHECK(refuse_each(try_plan) == 8);
+        CHECK(refuse_each(try_workspace) == 4);
+        CHECK(refuse_each(try_uniform) == 14);
+        CHECK(refuse_each(try_moments) == discrete);
+        CHECK(refuse_each(try_joint) == 2);
+        CHECK(refuse_each(try_covariance) == 2);
+        CHECK(refuse_each(try_gradient) == 3);
+        CHECK(refuse_each(try_fresh_distribution) >= 17);
+        CHECK(refuse_each(try_distribution) == 0); /* the last good call has grown it */
+        pm_uniform_free(kept);
+        chain_free(c);
+    }
+}
+
+/* What was half grown when memory ran out is still sound. */
+static void scratch_after_a_refusal(void) {
+    c = chain_random(21, 30, 2, 0.15, 2, 0);
+    double first[2];
+    double second[2];
+    for (int64_t n = 0; n < 3; n++) {
+        REQUIRE(pm_uniform_new(c->plan, &kept) == PM_OK);
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, kept, 1, theta, NULL, 1, times, 1e-10, 1000000, first, NULL, NULL, NULL), PM_OK);
+        test_fail_only(n);
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, kept, 1, theta, NULL, 2, (const double[]){1.0, 1e4}, 1e-10, 10000000, out, NULL, NULL,
+                                  NULL),
+                  PM_E_MEMORY);
+        test_fail_from(-1);
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, kept, 1, theta, NULL, 1, times, 1e-10, 1000000, second, NULL, NULL, NULL), PM_OK);
+        CHECK(first[0] == second[0]);
+        pm_uniform_free(kept);
+    }
+    chain_free(c);
+}
+
+int main(void) {
+    RUN(every_function);
+    RUN(scratch_after_a_refusal);
+    return test_end();
+}

@@ -1,0 +1,206 @@
+/* plan.c: a pattern from anywhere is either refused or right. */
+#include <string.h>
+
+#include "chain.h"
+
+/* A copy of a pattern that may be damaged, followed by guards that the sanitizer watches in the heap. */
+typedef struct damaged {
+    pm_pattern pattern;
+    int32_t order[CHAIN_VERTICES];
+    int32_t block_ptr[CHAIN_VERTICES + 1];
+    int64_t lower_ptr[CHAIN_VERTICES + 1];
+    int64_t upper_ptr[CHAIN_VERTICES + 1];
+    int32_t lower_col[CHAIN_EDGES];
+    int32_t upper_col[CHAIN_EDGES];
+    int64_t n_lower;
+    int64_t n_upper;
+} damaged;
+
+static void copy(const chain *c, damaged *d) {
+    const pm_pattern *s = &c->pattern;
+    memcpy(d->order, s->order, (size_t)s->n_rows * sizeof *d->order);
+    memcpy(d->block_ptr, s->block_ptr, ((size_t)s->n_blocks + 1) * sizeof *d->block_ptr);
+    memcpy(d->lower_ptr, s->lower_ptr, ((size_t)s->n_rows + 1) * sizeof *d->lower_ptr);
+    memcpy(d->upper_ptr, s->upper_ptr, ((size_t)s->n_rows + 1) * sizeof *d->upper_ptr);
+    REQUIRE(c->n_lower <= CHAIN_EDGES && c->n_upper <= CHAIN_EDGES);
+    memcpy(d->lower_col, s->lower_col, (size_t)c->n_lower * sizeof *d->lower_col);
+    memcpy(d->upper_col, s->upper_col, (size_t)c->n_upper * sizeof *d->upper_col);
+    d->n_lower = c->n_lower;
+    d->n_upper = c->n_upper;
+    d->pattern = *s;
+    d->pattern.order = d->order;
+    d->pattern.block_ptr = d->block_ptr;
+    d->pattern.lower_ptr = d->lower_ptr;
+    d->pattern.lower_col = d->lower_col;
+    d->pattern.upper_ptr = d->upper_ptr;
+    d->pattern.upper_col = d->upper_col;
+}
+
+static int try_plan(const chain *c, const damaged *d, pm_plan **out) {
+    pm_plan *plan = NULL;
+    pm_where where;
+    const int status = pm_plan_new(&c->graph, &c->sizes, &d->pattern, d->n_lower, d->n_upper, &plan, &where);
+    CHECK_INT(plan == NULL, status != PM_OK);
+    if (out != NULL) {
+        *out = plan;
+    } else {
+        pm_plan_free(plan);
+    }
+    return status;
+}
+
+static damaged d;
+
+static void counts(void) {
+    chain *c = chain_random(1, 10, 2, 0.3, 0, 0);
+    const int32_t rows = c->pattern.n_rows;
+    const int32_t bad_rows[] = {rows - 1, rows + 1, 0, -1, INT32_MIN, INT32_MAX, c->n_vertices + 1};
+    for (size_t i = 0; i < sizeof bad_rows / sizeof bad_rows[0]; i++) {
+        copy(c, &d);
+        d.pattern.n_rows = bad_rows[i];
+        CHECK_INT(try_plan(c, &d, NULL), PM_E_PATTERN);
+    }
+    const int32_t bad_blocks[] = {0, -1, INT32_MIN, INT32_MAX, rows + 1};
+    for (size_t i = 0; i < sizeof bad_blocks / sizeof bad_blocks[0]; i++) {
+        copy(c, &d);
+        d.pattern.n_blocks = bad_blocks[i];
+        CHECK_INT(try_plan(c, &d, NULL), PM_E_PATTERN);
+    }
+    const int64_t bad_sizes[] = {-1, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < 3; i++) {
+        copy(c, &d);
+        d.n_lower = bad_sizes[i];
+        CHECK_INT(try_plan(c, &d, NULL), PM_E_PATTERN);
+        copy(c, &d);
+        d.n_upper = bad_sizes[i];
+        CHECK_INT(try_plan(c, &d, NULL), PM_E_PATTERN);
+    }
+    copy(c, &d);
+    CHECK_INT(try_plan(c, &d, NULL), PM_OK);
+    chain_free(c);
+}
+
+static void a_bad_graph_is_refused_first(void) {
+    chain *c = chain_random(1, 10, 2, 0.3, 0, 0);
+    copy(c, &d);
+    c->edge_target[3] = c->n_vertices;
+    CHECK_INT(try_plan(c, &d, NULL), PM_E_INDEX);
+    chain_free(c);
+}
+
+static void an_entry_too_few(void) {
+    chain *c = chain_random(2, 14, 1, 0.3, 0, 0);
+    for (int64_t gone = 0; gone < c->n_lower + c->n_upper; gone++) {
+        copy(c, &d);
+        const int in_lower = gone < c->n_lower;
+        const int64_t at = in_lower ? gone : gone - c->n_lower;
+        int32_t *col = in_lower ? d.lower_col : d.upper_col;
+        int64_t *ptr = in_lower ? d.lower_ptr : d.upper_ptr;
+        int64_t *n = in_lower ? &d.n_lower : &d.n_upper;
+        memmove(col + at, col + at + 1, (size_t)(*n - at - 1) * sizeof *col);
+        (*n)--;
+        for (int32_t i = 0; i <= c->pattern.n_rows; i++) {
+            ptr[i] -= ptr[i] > at;
+        }
+        CHECK_INT(try_plan(c, &d, NULL), PM_E_PATTERN);
+    }
+    chain_free(c);
+}
+
+/* Any damage: refused, or the plan gives the right expectation. */
+static void random_damage(void) {
+    uint64_t state = 99;
+    int accepted = 0;
+    int refused = 0;
+    for (int round = 0; round < 6000; round++) {
+        chain *c = NULL;
+        if (round % 100 == 0) {
+            c = chain_random((uint64_t)round, 2 + random_below(&state, 12), 1 + random_below(&state, 2), random_unit(&state) * 0.5, 0, 0);
+        } else {
+            c = chain_random((uint64_t)(round / 100 * 100), 2 + random_below(&state, 12), 1, random_unit(&state) * 0.5, 0, 0);
+        }
+        copy(c, &d);
+        const int hits = 1 + random_below(&state, 3);
+        for (int i = 0; i < hits; i++) {
+            const int32_t extremes[] = {-1, 0, 1, INT32_MIN, INT32_MAX, c->pattern.n_rows, c->n_vertices};
+            const int32_t value = random_below(&state, 2) == 0 ? random_below(&state, c->pattern.n_rows + 2)
+                                                               : extremes[random_below(&state, 7)];
+            const int64_t wide = random_below(&state, 4) == 0 ? (int64_t)random_next(&state) : value;
+            const int32_t row = random_below(&state, c->pattern.n_rows + 1);
+            switch (random_below(&state, 8)) {
+            case 0:
+                d.order[row < c->pattern.n_rows ? row : 0] = value;
+                break;
+            case 1:
+                d.block_ptr[random_below(&state, c->pattern.n_blocks + 1)] = value;
+                break;
+            case 2:
+                d.lower_ptr[row] = wide;
+                break;
+            case 3:
+                d.upper_ptr[row] = wide;
+                break;
+            case 4:
+                if (c->n_lower > 0) {
+                    d.lower_col[random_below(&state, (int32_t)c->n_lower)] = value;
+                }
+                break;
+            case 5:
+                if (c->n_upper > 0) {
+                    d.upper_col[random_below(&state, (int32_t)c->n_upper)] = value;
+                }
+                break;
+            case 6: {
+                /* Swap two places of the order: often another valid one, with another pattern. */
+                const int32_t other = random_below(&state, c->pattern.n_rows);
+                const int32_t at = random_below(&state, c->pattern.n_rows);
+                const int32_t t = d.order[at];
+                d.order[at] = d.order[other];
+                d.order[other] = t;
+                break;
+            }
+            default:
+                if (c->pattern.n_blocks > 1) {
+                    /* Join two blocks. */
+                    const int32_t b = 1 + random_below(&state, c->pattern.n_blocks - 1);
+                    memmove(d.block_ptr + b, d.block_ptr + b + 1, (size_t)(c->pattern.n_blocks - b) * sizeof *d.block_ptr);
+                    d.pattern.n_blocks = c->pattern.n_blocks - 1;
+                    i = hits;
+                }
+                break;
+            }
+        }
+        pm_plan *plan = NULL;
+        const int status = try_plan(c, &d, &plan);
+        if (status == PM_OK) {
+            pm_workspace *ws = NULL;
+            double value[3] = {0.0, 0.0, 0.0};
+            double expected[3];
+            accepted++;
+            REQUIRE(pm_workspace_new(plan, 8, &ws) == PM_OK);
+            CHECK_INT(pm_moments(plan, ws, 1, NULL, 3, NULL, value, NULL), PM_OK);
+            chain_moments(c, NULL, 3, NULL, expected);
+            for (int i = 0; i < 3; i++) {
+                CHECK_CLOSE(value[i], expected[i], 1e-12);
+            }
+            pm_workspace_free(ws);
+            pm_plan_free(plan);
+        } else {
+            refused++;
+            CHECK_INT(status, PM_E_PATTERN);
+        }
+        chain_free(c);
+    }
+    CHECK(accepted > 100 && refused > 100);
+}
+
+static void free_nothing(void) { pm_plan_free(NULL); }
+
+int main(void) {
+    RUN(counts);
+    RUN(a_bad_graph_is_refused_first);
+    RUN(an_entry_too_few);
+    RUN(random_damage);
+    RUN(free_nothing);
+    return test_end();
+}
