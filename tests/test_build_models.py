@@ -82,6 +82,7 @@ def test_what_a_build_leaves(root: Path) -> None:
     assert sorted(path.name for path in (build / "archives").iterdir()) == [
         "SHA256SUMS",
         "coalescent_models_v1.0.0.tar.gz",
+        "index.json",
         f"queuing_models_v{load_library(root / 'libraries' / 'queuing').version}.tar.gz",
     ]
     sums = read_checksums((build / "archives" / "SHA256SUMS").read_text())

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from phasic_models.archive import read_checksums, sha256_file
 from phasic_models.formats import read_manifest, read_meta
+from phasic_models.publish import publish
 from phasic_models.symbolic_cache import SymbolicCache
 
 GUIDE = Path(__file__).parent / "guide"
@@ -122,6 +124,56 @@ def test_organisation_pack_and_unpack(newcomer, tmp_path):
     cache = SymbolicCache(tmp_path / "receiver")
     [key] = cache.import_library(archive)
     assert cache.load(key) is not None
+
+
+@pytest.fixture
+def released(newcomer, tmp_path):
+    """A library `coalescent`, published to a folder whose index the newcomer's environment names."""
+    environment, _ = newcomer
+    folder = tmp_path / "library" / "coalescent"
+    folder.mkdir(parents=True)
+    run(newcomer, (GUIDE / "step_1_build.py").read_text(encoding="utf-8"))
+    cache = SymbolicCache(Path(environment["HOME"]) / ".phasic_cache")
+    cache.export_library(folder, version="1.0.0")
+    cache.clear()
+    publish(folder, str(tmp_path / "shelf"))
+    environment["PHASIC_MODELS_INDEX"] = str(tmp_path / "shelf" / "index.json")
+    return Path(environment["HOME"]) / ".phasic_cache" / "symbolic" / "coalescent"
+
+
+def test_quick_start_install(newcomer, released):
+    run(newcomer, snippets("quick_start_install.py"))
+    assert (released / "manifest.json").is_file()
+
+
+def shell(newcomer, script: str) -> str:
+    """Run a shell snippet with ptd-cache on the path."""
+    environment, work = newcomer
+    programs = work.parent / "bin"
+    programs.mkdir()
+    command = programs / "ptd-cache"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "from phasic_models.cli import main; main()" "$@"\n')
+    command.chmod(0o755)
+    environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-e", "-c", script], env=environment, cwd=work, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_quick_start_install_by_command(newcomer, released):
+    assert "coalescent 1.0.0 installed" in shell(newcomer, (GUIDE / "quick_start_install.sh").read_text())
+    assert (released / "manifest.json").is_file()
+
+
+def test_checksums(newcomer):
+    _, work = newcomer
+    for name in ("a.tar.gz", "b.tar.gz"):
+        (work / name).write_bytes(name.encode())
+    shell(newcomer, (GUIDE / "checksums.sh").read_text())
+    stated = read_checksums((work / "SHA256SUMS").read_text())
+    assert dict(stated) == {name: sha256_file(work / name) for name in ("a.tar.gz", "b.tar.gz")}
 
 
 def test_migration_function_runs(newcomer):

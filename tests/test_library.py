@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -194,14 +195,14 @@ def test_arguments_may_be_called_as_options_of_graph(tmp_path):
         ("name: first", "name: aux", 9, "models[0].name", "not a legal file name on Windows"),
         ("name: first", "name: com1", 9, "models[0].name", "not a legal file name on Windows"),
         ("name: first", "name: manifest", 9, "models[0].name", "taken by a file of the library"),
-        ("name: second", "name: first", 20, "models[1].name", "a second model of the name 'first'; the first is in line 9"),
+        ("name: second", "name: first", 20, "models[1].name", "second model of the name 'first'; the first is in line 9"),
         ("function: count", "function: cout", 10, "models[0].function", "did you mean 'count'?"),
         ("function: count", "function: queue", 10, "models[0].function", "it has count, down"),
         ("{n: 3}", "{m: 3}", 11, "models[0].arguments", "missing a required argument: 'n'"),
         ("{n: 3}", "{n: 3, k: 1}", 11, "models[0].arguments", "unexpected keyword argument 'k'"),
         ("{n: 3}", "{n: {m: 3}}", 11, "models[0].arguments.n", "got a mapping"),
         ("{n: 3}", "[3]", 11, "models[0].arguments", "got a list"),
-        ("description: Three steps", "descripton: Three steps", 12, "models[0].descripton", "did you mean 'description'?"),
+        ("description: Three", "descripton: Three", 12, "models[0].descripton", "did you mean 'description'?"),
         ("description: Three steps", "color: red", 12, "models[0].color", "unknown key; the keys are name, function"),
         ("example: 2.0", "example: two", 14, "models[0].parameters[0].example", "expected a number, got str 'two'"),
         ("example: 2.0", "example: .inf", 14, "models[0].parameters[0].example", "a finite number"),
@@ -211,10 +212,10 @@ def test_arguments_may_be_called_as_options_of_graph(tmp_path):
         ("[Erlang]", "[]", 16, "models[0].citation.authors", "a list of authors"),
         ("[Erlang]", "[1909]", 16, "models[0].citation.authors", "a list of authors"),
         ("year: 1909", "year: '1909'", 17, "models[0].citation.year", "a year"),
-        ("url: https://example.org/erlang", "doi: https://doi.org/10.1/a", 19, "models[0].citation.doi", "without https"),
-        ("url: https://example.org/erlang", "url: ftp://example.org", 19, "models[0].citation.url", "starts with https://"),
-        ("      url: https://example.org/erlang\n", "", 16, "models[0].citation", "either a doi or a url"),
-        ("year: 1909", "year: 1909\n      doi: 10.1234/a", 16, "models[0].citation", "either a doi or a url"),
+        ("url: https://example.org/erlang", "doi: https://doi.org/1", 19, "models[0].citation.doi", "without https"),
+        ("url: https://example.org/erlang", "url: ftp://example.org", 19, "models[0].citation.url", "with https://"),
+        ("      url: https://example.org/erlang\n", "", 15, "models[0].citation", "either a doi or a url"),
+        ("year: 1909", "year: 1909\n      doi: 10.1234/a", 15, "models[0].citation", "either a doi or a url"),
         ("status: verified", "status: good", 25, "models[1].status", "'provisional' or 'verified' or 'retracted'"),
         ("status: verified", "status: retracted", 25, "models[1].status", "needs the key 'retraction'"),
         ("status: verified", "retraction: {reason: wrong}", 20, "models[1].status", "no other model has one"),
@@ -263,7 +264,7 @@ def test_all_mistakes_at_once(tmp_path):
     )
     found = mistakes_of(library_folder(tmp_path, text))
     assert [mistake.line for mistake in found] == [1, 2, 4, 6, 10, 14, 25]
-    with pytest.raises(LibraryMistakes, match="^7 mistakes:\n"):
+    with pytest.raises(LibraryMistakes, match=r"^7 mistakes:\n"):
         load_library(tmp_path / "demo")
 
 
@@ -337,12 +338,8 @@ def test_whatever_library_yaml_holds_the_answer_is_a_library_or_a_list_of_mistak
         else:
             lines[where] += data.draw(st.text(max_size=20))
     folder = library_folder(tmp_path, "".join(lines).encode("utf-8", "surrogatepass"))
-    try:
-        library = load_library(folder)
-    except LibraryMistakes as error:
-        assert error.mistakes
-    else:
-        assert library.category == "demo"
+    with contextlib.suppress(LibraryMistakes):
+        assert load_library(folder).category == "demo"
 
 
 # Callbacks
@@ -357,8 +354,11 @@ def test_whatever_library_yaml_holds_the_answer_is_a_library_or_a_list_of_mistak
         ("return [([1], 1.0, [1.0])] if len(state) == 0 else [([0], -1.0, [0.0])]", "state .*-1"),
         ("return [([1], 1.0, [1.0])] if len(state) == 0 else [([0, 0], 0.0, [1.0])]", r"state \(1\)"),
         ("return [([1], 1.0, [1.0])] if len(state) == 0 else [([1 - state[0]], 0.0, [1.0])]", "absor"),
-        ("return [([1], 1.0)] if len(state) == 0 else [([0], 1.0)] if state[0] else []", "parameter"),
-        ("return 3", "3"),
+        (
+            "return [([1], 1.0)] if len(state) == 0 else [([0], 1.0)] if state[0] else []",
+            "no transition of down depends on rate",
+        ),
+        ("return 3", "'int'"),
     ],
 )
 def test_callbacks_that_are_wrong(tmp_path, body, message):
@@ -409,7 +409,7 @@ def test_a_build_reports_the_mistakes_of_all_models(tmp_path, jobs):
 
 def test_an_example_that_the_model_refuses(tmp_path):
     library = load_library(library_folder(tmp_path, YAML.replace("example: 2.0", "example: -2.0")))
-    with pytest.raises(LibraryMistakes, match=r"library\.yaml:14: .*at the example parameters \[-2\.0\]"):
+    with pytest.raises(LibraryMistakes, match=r"library\.yaml:13: .*at the example parameters \[-2\.0\]"):
         build_library(library, tmp_path / "out")
 
 

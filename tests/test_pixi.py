@@ -17,8 +17,8 @@ import pytest
 from conda_helpers import ROOT, read_toml
 
 PLATFORMS = {"linux-64", "linux-aarch64", "linux-ppc64le", "osx-64", "osx-arm64", "win-64", "win-arm64", "noarch"}
-#: pixi's own schema is too large to keep a copy of. It lies beside the checkout where it was fetched, or where the variable
-#: says; the other tests here need none.
+#: pixi's own schema is too large to keep a copy of. It lies beside the checkout where it was fetched, or where the
+#: variable says; the other tests here need none.
 SCHEMA = Path(os.environ.get("PIXI_SCHEMA", ROOT.parent / "shared" / "pixi-schema.json"))
 MANIFESTS = [ROOT / "pixi.toml", ROOT / "examples" / "pixi-project" / "pixi.toml"]
 

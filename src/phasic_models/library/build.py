@@ -184,7 +184,7 @@ def _run(
                 f"{library.category}: a build process died (out of memory?); try again with fewer jobs"
             ) from None
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
     return built, mistakes
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import secrets
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +18,7 @@ from .mistakes import Mistake
 def load_functions(path: Path, shown: str, mistakes: list[Mistake]) -> dict[str, Callable[..., Any]] | None:
     """Run a models.py and return its functions by name.
 
-    The file is compiled and run directly: nothing is added to `sys.modules`, so that two libraries may both have a
+    The file is compiled and run directly: nothing stays in `sys.modules`, so that two libraries may both have a
     ``models`` module, and no ``__pycache__`` appears in the library's folder.
 
     Parameters
@@ -38,8 +40,10 @@ def load_functions(path: Path, shown: str, mistakes: list[Mistake]) -> dict[str,
     except OSError as error:
         mistakes.append(Mistake(shown, None, "", f"cannot be read: {error.strerror or error}"))
         return None
-    module = ModuleType(path.stem)
+    # dataclasses, for one, look their module up while it runs.
+    module = ModuleType(f"_phasic_models_library_{secrets.token_hex(8)}")
     module.__file__ = str(path)
+    sys.modules[module.__name__] = module
     try:
         exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
     except SyntaxError as error:
@@ -48,6 +52,8 @@ def load_functions(path: Path, shown: str, mistakes: list[Mistake]) -> dict[str,
     except (Exception, SystemExit) as error:
         mistakes.append(Mistake(shown, line_in(path, error), "", f"{type(error).__name__} while it was run: {error}"))
         return None
+    finally:
+        del sys.modules[module.__name__]
     return {name: value for name, value in vars(module).items() if isinstance(value, FunctionType)}
 
 

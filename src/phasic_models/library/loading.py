@@ -128,6 +128,11 @@ class Library:
                     )
                 ]
             )
+        used = set(graph.weights.affine_param.tolist())
+        unused = [name for index, name in enumerate(names) if index not in used]
+        if unused:
+            message = f"no transition of {spec.function} depends on {', '.join(unused)}"
+            raise LibraryMistakes([self.mistake(spec, message, "parameters")])
         return graph
 
     def mistake(self, spec: ModelSpec, message: str, *path: str | int) -> Mistake:
@@ -136,7 +141,7 @@ class Library:
         steps = ("models", index, *path)
         key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)[1:]
         shown = shown_path(self.folder / "library.yaml")
-        return Mistake(shown, self.source.at(*steps).line, key, f"{spec.name}: {message}")
+        return Mistake(shown, self.source.at(*steps), key, f"{spec.name}: {message}")
 
     def _callback_mistake(self, spec: ModelSpec, error: BaseException) -> Mistake:
         path = self.folder / "models.py"
@@ -276,7 +281,7 @@ class _Checks:
         for index, name in enumerate(names):
             if name is None or count[name.lower()] == 1:
                 continue
-            line = located.value[index].at("name").line
+            line = located.value[index].at("name")
             if name.lower() in first:
                 self.found.append(
                     Mistake(
@@ -317,4 +322,4 @@ class _Checks:
         return item.value if item is not None and isinstance(item.value, str) else None
 
     def _note(self, key: str, message: str, *path: str | int) -> None:
-        self.found.append(Mistake(self.shown, self.source.at(*path).line, key, message))
+        self.found.append(Mistake(self.shown, self.source.at(*path), key, message))

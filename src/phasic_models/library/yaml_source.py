@@ -57,19 +57,18 @@ class Located:
             return [item.plain() for item in self.value]
         return self.value
 
-    def at(self, *path: str | int) -> Located:
-        """The value at a path; where it is absent, the innermost one that is there."""
-        found = self
+    def at(self, *path: str | int) -> int:
+        """Line of the key or item at a path; where it is absent, of the innermost one that is there."""
+        line, found = self.line, self
         for step in path:
-            inside = (
-                step in found.value
-                if isinstance(found.value, dict)
-                else (isinstance(found.value, list) and isinstance(step, int) and step < len(found.value))
-            )
-            if not inside:
+            if isinstance(found.value, dict) and step in found.value:
+                line, found = found.key_lines[str(step)], found.value[step]
+            elif isinstance(found.value, list) and isinstance(step, int) and step < len(found.value):
+                found = found.value[step]
+                line = found.line
+            else:
                 break
-            found = found.value[step]
-        return found
+        return line
 
 
 def read_yaml(path: Path, shown: str, mistakes: list[Mistake]) -> Located | None:
