@@ -36,8 +36,10 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from platformdirs import user_cache_path
 
 AZURITE = "3.37.0"
+AZURITE_HOME = user_cache_path("phasic-models-tests", appauthor=False) / f"azurite-{AZURITE}"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _names = (f"bucket-{number}" for number in itertools.count())
 
@@ -497,30 +499,40 @@ def process(command: list[str], port: int, what: str) -> Iterator[str]:
 
 def _azurite() -> Path:
     """Return Azurite's program, installed from npm once and kept in the user's cache folder."""
-    from platformdirs import user_cache_path
+    from filelock import FileLock
 
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Azurite, the emulator of Azure, needs node and npm, which are not installed here")
-    home = user_cache_path("phasic-models-tests") / f"azurite-{AZURITE}"
-    program = home / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+    program = AZURITE_HOME / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
     if program.is_file():
         return program
-    home.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="azurite-", dir=home.parent))
-    try:
-        done = subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(scratch), f"azurite@{AZURITE}"],
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        if done.returncode != 0:
-            pytest.skip(f"Azurite could not be installed from npm (is the registry reachable?): {done.stderr[-300:]}")
-        with contextlib.suppress(OSError):  # another test run was faster
-            scratch.rename(home)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("Azurite, the emulator of Azure, needs node and npm, which are not installed here")
+    AZURITE_HOME.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{AZURITE_HOME}.lock", timeout=600):
+        if program.is_file():
+            return program
+        scratch = Path(tempfile.mkdtemp(prefix="azurite-", dir=AZURITE_HOME.parent))
+        try:
+            options = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", "--prefix", str(scratch)]
+            done = subprocess.run(
+                ["npm", "install", *options, f"azurite@{AZURITE}"], capture_output=True, text=True, timeout=500
+            )
+            if done.returncode != 0:
+                pytest.skip(f"Azurite could not be installed from npm (is its registry reachable?): {done.stderr[-300:]}")
+            scratch.rename(AZURITE_HOME)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     return program
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to install Azurite while other tests run; whoever needs it waits."""
+
+    def install() -> None:
+        with contextlib.suppress(BaseException):
+            _azurite()
+
+    if any("azure" in item.name for item in session.items) and not session.config.option.collectonly:
+        threading.Thread(target=install, daemon=True).start()
 
 
 @pytest.fixture(scope="session")

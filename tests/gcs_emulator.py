@@ -26,6 +26,14 @@ LOCK = threading.RLock()
 class Handler(RequestHandler):
     """The emulator's own handler, and what it lacks."""
 
+    def parse_request(self) -> bool:
+        """Undo the quoting of the bucket's name, which the emulator does not expect there."""
+        known = super().parse_request()
+        if known:
+            bucket, slash, rest = self.path.lstrip("/").partition("/")
+            self.path = f"/{unquote(bucket)}{slash}{rest}"
+        return known
+
     def _place(self) -> tuple[str, str]:
         bucket, _, name = unquote(urlsplit(self.path).path).lstrip("/").partition("/")
         return bucket, name

@@ -8,14 +8,14 @@ import sys
 import time
 
 import pytest
-from test_symbolic_cache import clean_environment, death, expectation, harmonic, place_library, snapshot
+from test_symbolic_cache import death, expectation, harmonic, only_these_layers, place_library, snapshot
 
 from phasic_models import SymbolicCache, catalogue, list_models, load_model
 from phasic_models.entries import CacheWarning
 from phasic_models.errors import CompatibilityError, FormatError, ModelNotFoundError
 from phasic_models.formats import Manifest, ManifestModel, Retraction, read_manifest, write_manifest
 
-__all__ = ["clean_environment"]  # a fixture for every test here
+__all__ = ["only_these_layers"]  # a fixture for every test here
 
 
 def mean(name: str, **options) -> float:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_symbolic_cache import clean_environment, death, harmonic, place_library, snapshot
+from test_symbolic_cache import death, harmonic, only_these_layers, place_library, snapshot
 
 from phasic_models import SymbolicCache, catalogue
 from phasic_models.archive import make_tarball
@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from phasic_models.cli.app import app
 
-__all__ = ["clean_environment"]  # a fixture for every test here
+__all__ = ["only_these_layers"]  # a fixture for every test here
 
 COMMANDS = ["install", "import", "export", "list", "search", "info", "eval", "verify", "validate", "remove", "prune"]
 COMMANDS += ["path", "publish", "migrate", "doctor"]

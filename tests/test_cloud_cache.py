@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -12,10 +13,12 @@ import sys
 import tarfile
 import threading
 import time
+import urllib.request
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
+import obstore
 import pytest
 
 from phasic_models import install
@@ -190,15 +193,15 @@ def test_a_failed_install_leaves_what_was_there(site, make_release, root):
 
 def test_an_interrupted_download_is_taken_up(site, make_release, root, clean_environment):
     clean_environment.setenv("PHASIC_MODELS_RETRIES", "0")
-    release = make_release("1.0.0", models=400)
+    release = make_release("1.0.0", models=30)
     name = "coalescent_models_v1.0.0.tar.gz"
     index = site.serve_folder(release)
-    site.pages[f"/{name}"].cut_after = 10_000
+    site.pages[f"/{name}"].cut_after = 500
     with pytest.raises(DownloadError, match="cut off"):
         install_model_library("coalescent", index=index, cache_dir=root)
     # Less than a piece arrived, so the second run begins anew; what matters is that it comes through.
     done = install_model_library("coalescent", index=index, cache_dir=root)
-    assert len(check_library(done.path).models) == 400
+    assert len(check_library(done.path).models) == 30
     nothing_left(root)
 
 
@@ -219,12 +222,12 @@ def test_offline(site, make_release, root, clean_environment):
     assert install_model_library("queuing", index=make_release("1.0.0", category="queuing"), cache_dir=root).changed
 
 
-def test_no_room_on_the_disk(site, make_release, root, monkeypatch):
-    index = site.serve_folder(make_release("1.0.0")) + "index.json"
+def test_no_room_on_the_disk(make_release, root, monkeypatch):
+    index = make_release("1.0.0")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(DownloadError, match=r"coalescent 1\.0\.0: it needs [\d,]+ bytes"):
         install_model_library("coalescent", index=index, cache_dir=root)
-    assert site.count("/coalescent_models_v1.0.0.tar.gz") == 0
+    assert files_of(root) == {}
     nothing_left(root)
 
 
@@ -301,7 +304,7 @@ def check_any(folder: Path) -> str:
 
 def test_killed_at_any_moment(site, make_release, root):
     """After a kill the old version is there or the new one, whole; the next run completes and tidies up."""
-    release = make_release("1.0.0", "2.0.0", models=60)
+    release = make_release("1.0.0", "2.0.0", models=6)
     index = site.serve_folder(release) + "index.json"
     install_model_library("coalescent==1.0.0", index=index, cache_dir=root)
     library = root / "symbolic" / "coalescent"
@@ -309,7 +312,7 @@ def test_killed_at_any_moment(site, make_release, root):
         "import sys; from phasic_models.cloud_cache import install_model_library as go; print('ready', flush=True)\n"
         f"for version in ('2.0.0', '1.0.0') * 50: go('coalescent', version, index={index!r}, cache_dir={str(root)!r})"
     )
-    for number in range(8):
+    for number in range(6):
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         child.stdout.readline()
         time.sleep(0.01 + 0.013 * number)
@@ -579,6 +582,13 @@ def test_the_default_index_is_the_project_s_release(github, make_release, root, 
 # -- buckets ----------------------------------------------------------------------------------------------------------
 
 
+def put(url: str, content: bytes) -> None:
+    """Send a request past the engine, which escapes what a hostile server would not."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(urllib.request.Request(url, data=content, method="PUT"), timeout=10):
+        pass
+
+
 def backend(bucket, prefix: str = ""):
     kinds = {"s3": S3Backend, "gs": GCSBackend, "az": AzureBlobBackend}
     return kinds[bucket.scheme](bucket.name, prefix)
@@ -616,8 +626,6 @@ def test_only_what_changed_is_sent(bucket, make_library, root):
     kept = library / "n_samples_0.json"
     shutil.copy(kept, changed / kept.name)
     manifest = (changed / "manifest.json").read_text()
-    import json
-
     document = json.loads(manifest)
     document["checksums"][kept.name] = "sha256:" + sha256_file(kept)
     (changed / "manifest.json").write_text(json.dumps(document))
@@ -712,18 +720,11 @@ def test_offline_buckets_are_not_asked(bucket, make_library, root, clean_environ
 
 def test_a_hostile_name_in_a_bucket(s3, root):
     there = backend(s3, "evil")
-    import urllib.request
-
     for name in ("con.json", "a:b.json"):
         folder = there._folder("", writing=True)
-        url = f"{s3.endpoint}/{s3.name}/evil/{name}"
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(urllib.request.Request(url, data=b"x", method="PUT"), timeout=10):
-            pass
+        put(f"{s3.endpoint}/{s3.name}/evil/{name}", b"x")
         with pytest.raises(FormatError, match="evil"):
             there.download_cache(root / "symbolic")
-        import obstore
-
         obstore.delete(folder.store, f"evil/{name}")
     assert files_of(root) == {}
 
@@ -768,6 +769,8 @@ def test_s3_profiles(s3, clean_environment, make_library, root, tmp_path):
 
 def test_s3_without_credentials_reads_at_once(s3, clean_environment, make_library, root):
     backend(s3, "public").upload_cache(make_library())
+    everyone = {"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{s3.name}/*"}
+    put(f"{s3.endpoint}/{s3.name}?policy", json.dumps({"Version": "2012-10-17", "Statement": [everyone]}).encode())
     clean_environment.delenv("AWS_ACCESS_KEY_ID")
     clean_environment.delenv("AWS_SECRET_ACCESS_KEY")
     begin = time.monotonic()

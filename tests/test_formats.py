@@ -81,6 +81,15 @@ def test_names_in_any_language_survive() -> None:
     same_model(formats.dag_from_bytes(formats.dag_to_bytes(dag)), dag)
 
 
+def test_a_name_that_no_file_can_hold_is_not_written() -> None:
+    graph = Graph(
+        lambda s: [([1], 1.0, [])] if len(s) == 0 else [([0], 0.0, [1.0])] * int(s[0]), param_names=["\ud800"]
+    )
+    for write in (formats.dag_to_json, formats.dag_to_bytes):
+        with pytest.raises(FormatError, match="surrogates not allowed"):
+            write(graph.eliminate())
+
+
 def hash_of(document: dict) -> str:
     """The graph hash, from the document alone, as docs/format.md describes it."""
     edges, states = document["graph"]["edges"], [vertex["state"] for vertex in document["vertices"]]

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from phasic_models.archive import read_checksums, sha256_file
+from phasic_models.archive import make_tarball, read_checksums, sha256_file
 from phasic_models.formats import read_manifest, read_meta
 from phasic_models.publish import publish
 from phasic_models.symbolic_cache import SymbolicCache
@@ -25,15 +27,11 @@ STEPS = ("step_1_build.py", "step_2_export.py", "step_3_metadata.py")
 
 
 @pytest.fixture
-def newcomer(tmp_path):
+def newcomer(clean_environment, tmp_path):
     """Environment variables and working directory of somebody who has just installed the package."""
-    home = tmp_path / "home"
     work = tmp_path / "work"
-    home.mkdir()
     work.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PHASIC", "CONDA"))}
-    environment |= {"HOME": str(home), "USERPROFILE": str(home)}
-    return environment, work
+    return dict(os.environ), work
 
 
 def run(newcomer, source: str) -> str:
@@ -165,6 +163,120 @@ def shell(newcomer, script: str) -> str:
 def test_quick_start_install_by_command(newcomer, released):
     assert "coalescent 1.0.0 installed" in shell(newcomer, (GUIDE / "quick_start_install.sh").read_text())
     assert (released / "manifest.json").is_file()
+
+
+def test_via_cli(newcomer, released, site, tmp_path):
+    """The three commands, with the address of a server that exists here."""
+    _, work = newcomer
+    archive = next((tmp_path / "shelf").glob("*.tar.gz")).read_bytes()
+    address = site.serve("/models/coalescent_v1.tar.gz", archive)
+    (work / "downloaded_models.tar.gz").write_bytes(archive)
+    script = (GUIDE / "use_cli.sh").read_text().replace("https://example.com/models/coalescent_v1.tar.gz", address)
+    output = shell(newcomer, script)
+    assert output.count("imported 1 models") == 2
+    assert (released / "manifest.json").is_file()
+
+
+@pytest.fixture
+def models(newcomer):
+    """Steps 1 to 3 were done: the working directory has the folder coalescent_models."""
+    _, work = newcomer
+    run(newcomer, snippets(*STEPS))
+    return work / "coalescent_models"
+
+
+def cloud(newcomer, *prefixes: str) -> None:
+    """Hand the fixtures' settings of a server on to the newcomer."""
+    environment, _ = newcomer
+    environment |= {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+
+
+def forget_home(newcomer) -> Path:
+    """Go to another machine: nothing is in the cache there. Returns its symbolic folder."""
+    environment, _ = newcomer
+    folder = Path(environment["HOME"]) / ".phasic_cache"
+    shutil.rmtree(folder)
+    return folder / "symbolic"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def bucket_named(endpoint: str, name: str) -> None:
+    request = urllib.request.Request(f"{endpoint}/{name}", method="PUT")
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20).close()
+
+
+def test_publish_to_s3_and_use(newcomer, models, s3):
+    bucket_named(s3.endpoint, "phasic-models")
+    cloud(newcomer, "AWS_")
+    run(newcomer, snippets("publish_s3.py"))
+    symbolic = forget_home(newcomer)
+    run(newcomer, snippets("use_s3.py"))
+    assert [path.name for path in symbolic.rglob("manifest.json")] == ["manifest.json"]
+    assert {path.name for path in symbolic.rglob("*.json")} == {path.name for path in models.glob("*.json")}
+    [key] = [path.stem for path in models.glob("*.meta")]
+    assert "found\n" in run(newcomer, given_hash(key))
+
+
+def given_hash(key: str) -> str:
+    return f"""
+from phasic_models.symbolic_cache import SymbolicCache
+print("found" if SymbolicCache().load({key!r}) is not None else "missing")
+"""
+
+
+def test_publish_to_gcs(newcomer, models, gcs):
+    body = json.dumps({"name": "phasic-models"}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{gcs.endpoint}/storage/v1/b", method="POST", headers=headers, data=body)
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20).close()
+    cloud(newcomer, "STORAGE_")
+    run(newcomer, snippets("publish_gcs.py"))
+    then = """
+import pathlib
+backend.download_cache(local_cache_dir="fetched")
+print(*sorted(path.name for path in pathlib.Path("fetched").rglob("*.*")))
+"""
+    output = run(newcomer, snippets("publish_gcs.py") + then)
+    assert set(names(models)) <= set(output.split())
+
+
+def test_an_organisations_library(newcomer, models, s3):
+    bucket_named(s3.endpoint, "my-org-models")
+    environment, _ = newcomer
+    aws = Path(environment["HOME"]) / ".aws"
+    aws.mkdir()
+    (aws / "credentials").write_text("[my-aws-profile]\naws_access_key_id = key\naws_secret_access_key = secret\n")
+    environment["AWS_ENDPOINT_URL"] = s3.endpoint
+    environment.pop("AWS_ACCESS_KEY_ID", None)
+    environment.pop("AWS_SECRET_ACCESS_KEY", None)
+    [key] = [path.stem for path in models.glob("*.meta")]
+    lines = (GUIDE / "organization.py").read_text(encoding="utf-8")
+    sending, fetching = lines.split("# Team members download:")
+    setting_up = sending.split("backend.upload_cache")[0]
+    run(newcomer, sending)
+    symbolic = forget_home(newcomer)
+    run(newcomer, setting_up + fetching)
+    assert (symbolic / f"{key}.safetensors").is_file()
+    assert "found\n" in run(newcomer, given_hash(key))
+
+
+def test_from_github_releases(newcomer, models, github, tmp_path):
+    """As written but for the checksum, which the guide abbreviates to its first eight digits."""
+    asset = tmp_path / "assets" / "coalescent_models_v1.0.0.tar.gz"
+    asset.parent.mkdir()
+    make_tarball(models, asset)
+    github.attach("munch-group/phasic-models", "v1.0.0", asset.parent)
+    cloud(newcomer, "GITHUB_")
+    symbolic = forget_home(newcomer)
+    source = snippets("use_github.py")
+    assert "a3f2e9c8..." in source
+    run(newcomer, source.replace("a3f2e9c8...", sha256_file(asset)))
+    [key] = [path.stem for path in models.glob("*.meta")]
+    assert symbolic.is_dir()
+    assert "found\n" in run(newcomer, given_hash(key))
 
 
 def test_checksums(newcomer):

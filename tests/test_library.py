@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import jsonschema
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -121,7 +121,6 @@ def test_shipped_libraries_are_complete(path):
     for model in library.models:
         assert model.parameters, model.name
         assert model.citation.link
-        assert not hasattr(np, model.name)
     # The callbacks lean on nothing but the standard library and params.
     imports = [line for line in (path / "models.py").read_text().splitlines() if "import" in line.split()]
     assert set(imports) <= {
@@ -195,7 +194,7 @@ def test_arguments_may_be_called_as_options_of_graph(tmp_path):
         ("name: first", "name: aux", 9, "models[0].name", "not a legal file name on Windows"),
         ("name: first", "name: com1", 9, "models[0].name", "not a legal file name on Windows"),
         ("name: first", "name: manifest", 9, "models[0].name", "taken by a file of the library"),
-        ("name: second", "name: first", 20, "models[1].name", "second model of the name 'first'; the first is in line 9"),
+        ("name: second", "name: first", 20, "models[1].name", "second model of the name 'first'; the first is in"),
         ("function: count", "function: cout", 10, "models[0].function", "did you mean 'count'?"),
         ("function: count", "function: queue", 10, "models[0].function", "it has count, down"),
         ("{n: 3}", "{m: 3}", 11, "models[0].arguments", "missing a required argument: 'n'"),
@@ -662,6 +661,34 @@ def test_shipped_libraries_fit_the_schema(path):
 def test_shipped_readmes_are_up_to_date(path):
     text = (path / "README.md").read_text(encoding="utf-8")
     assert render_readme(load_library(path), text) == text, "renew it with python -m phasic_models.library"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_code_of_shipped_readmes_runs(path, tmp_path, monkeypatch, capsys):
+    build_library(path, tmp_path / "symbolic")
+    monkeypatch.setenv("PHASIC_CACHE_DIR", str(tmp_path))
+    blocks = re.findall(r"```python\n(.*?)```", (path / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, str(path / "README.md"), "exec"), {})
+    printed = capsys.readouterr().out
+    assert "nan" not in printed
+    first = {"coalescent": 2 * (1 - 1 / 10), "queuing": 1 / (1.0 - 0.5), "reliability": None}[path.name]
+    if first is not None:
+        assert float(printed.split()[0]) == pytest.approx(first, rel=1e-12)
+
+
+def test_the_example_of_the_authoring_guide(tmp_path):
+    text = (ROOT / "docs" / "authoring.md").read_text(encoding="utf-8")
+    callback, rational = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    [entry] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    head = YAML[: YAML.index("  - name: first")]
+    library = load_library(library_folder(tmp_path, head + entry, rational + callback))
+    # The time from `up` to `up - 1` machines by the recursion of birth-death chains, failure rate 1 and repair rate 4.
+    steps = [1 / 4]
+    for up in (3, 2, 1):
+        steps.append((1 + 4 * steps[-1]) / up)
+    assert library.graph("repair_shop_4").eliminate().model().expectation([1.0, 4.0]) == pytest.approx(sum(steps))
 
 
 def test_readme_tables(folder, capsys):

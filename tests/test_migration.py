@@ -7,14 +7,14 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_symbolic_cache import clean_environment, death, harmonic, place_library, snapshot
+from test_symbolic_cache import death, harmonic, only_these_layers, place_library, snapshot
 
 from phasic_models import load_model
 from phasic_models.errors import FormatError
 from phasic_models.formats import FORMAT_VERSION, manifest_problems
 from phasic_models.migration import STEPS, migrate, migrate_document
 
-__all__ = ["clean_environment"]  # a fixture for every test here
+__all__ = ["only_these_layers"]  # a fixture for every test here
 
 BEFORE_1_0 = {
     "vertices_length": 4,

@@ -36,7 +36,7 @@ UNKNOWN = "0" * 64
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch, tmp_path):
+def only_these_layers(monkeypatch, tmp_path):
     """No layer but those that a test makes."""
     for name in ("PHASIC_CACHE_DIR", "PHASIC_SHARED_CACHE_DIRS", "CONDA_PREFIX"):
         monkeypatch.delenv(name, raising=False)

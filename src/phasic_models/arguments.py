@@ -28,7 +28,7 @@ def as_float_array(value: Any, what: str) -> npt.NDArray[np.float64]:
         If it is not numeric.
     """
     try:
-        return np.ascontiguousarray(value, dtype=np.float64)
+        return np.asarray(value, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise ParameterError(f"{what} must be numbers: {error}") from None
 
@@ -70,8 +70,7 @@ def check_times(times: Any) -> npt.NDArray[np.float64]:
     ParameterError
         If they are not numeric.
     """
-    array = as_float_array(times, "times")
-    return array.reshape(np.shape(times))
+    return as_float_array(times, "times")
 
 
 def check_rewards(rewards: Any, graph: Graph) -> npt.NDArray[np.float64] | None:
@@ -115,7 +114,7 @@ def check_probabilities(q: Any) -> npt.NDArray[np.float64]:
     ParameterError
         If one lies outside [0, 1] or is NaN.
     """
-    array = as_float_array(q, "q").reshape(np.shape(q))
+    array = as_float_array(q, "q")
     bad = ~((array >= 0) & (array <= 1))
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -132,7 +131,7 @@ def check_transform_arguments(s: Any) -> npt.NDArray[np.float64]:
     ParameterError
         If one is negative, NaN or infinite.
     """
-    array = as_float_array(s, "s").reshape(np.shape(s))
+    array = as_float_array(s, "s")
     bad = ~(np.isfinite(array) & (array >= 0))
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -174,9 +173,10 @@ def check_count(value: Any, name: str, low: int, high: int) -> int:
     ParameterError
         If it is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+    number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+    if number is None or not low <= number <= high:
         raise ParameterError(f"{name} must be an integer from {low} to {high}, not {value!r}")
-    return int(value)
+    return number
 
 
 def check_tolerance(tol: Any) -> float:

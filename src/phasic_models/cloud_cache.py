@@ -415,7 +415,10 @@ def _find_installed(category: str, manifest_sha256: str, cache_dir: str | os.Pat
     """Return the copy of a library that is found first, if it is the wanted one, complete and unaltered."""
     from .prefix import layers
 
-    for layer in layers(cache_dir):
+    searched = layers(cache_dir)
+    # What lies behind the layer that is installed into does not count: it may not be there for those who will use this one.
+    last = next((number for number, layer in enumerate(searched) if layer.writable), len(searched))
+    for layer in searched[: last + 1]:
         folder = layer.symbolic / category
         try:
             if not (folder / MANIFEST_NAME).is_file():

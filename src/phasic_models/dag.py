@@ -31,8 +31,8 @@ class SymbolicDAG:
     graph
         The graph.
     order
-        Vertices with out-edges by position, shape (n_rows,). Blocks come one after the other, downstream ones first; the
-        starting vertex is last.
+        Vertices with out-edges by position, shape (n_rows,). Blocks come one after the other, downstream ones first;
+        the starting vertex is last.
     block_ptr
         First position of each block, and n_rows.
     lower_ptr, lower_col
@@ -169,7 +169,8 @@ class SymbolicDAG:
         """Return the hash of the graph."""
         return self.graph.content_hash()
 
-    # -- other rooms; imported when called, because they build on this one ----------------------------------------------
+    # -- other rooms; imported when called, because they build on this one
+    # ----------------------------------------------
 
     def model(self) -> Model:
         """Return the model that evaluates this elimination."""

@@ -57,7 +57,7 @@ def discretize(graph: Graph, rate: float | str, rewards: Any = None) -> tuple[Gr
 
 
 def _state(graph: Graph, vertex: int) -> list[int]:
-    return graph.state_array[vertex].tolist()
+    return [int(entry) for entry in graph.state_array[vertex]]
 
 
 def _edges(graph: Graph, weights: Sequence[Any], vertex: int) -> list[tuple[int, Any]]:

@@ -43,7 +43,9 @@ def evaluate(
     graph = plan.graph
     rates = plan.rate(theta)
     longest = float(times.max(initial=0.0))
-    stiff = np.array([_prefers_squaring(graph, float(rate), longest, times.size, max_steps) for rate in rates], dtype=bool)
+    stiff = np.array(
+        [_prefers_squaring(graph, float(rate), longest, times.size, max_steps) for rate in rates], dtype=bool
+    )
     if not stiff.any():
         return plan.uniformize(theta, times, what, tol, max_steps, n_threads)
     results = {name: np.empty((theta.shape[0], times.size)) for name in what}

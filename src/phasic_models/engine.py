@@ -1,4 +1,4 @@
-"""The binding of the C core: arrays in, arrays out, and the one place where status codes become exceptions."""
+"""The binding of the C core: arrays in, arrays out, and threads and workspaces."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .core._core import ffi, lib  # type: ignore[attr-defined]
-from .errors import (
-    FormatError,
-    GraphError,
-    InfiniteExpectationError,
-    NumericalError,
-    ParameterError,
-    PhasicModelsError,
-)
+from .core._core import ffi, lib
+from .errors import FormatError, GraphError, NumericalError, ParameterError
+from .status import check, theta_text
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .graph import Graph
 
-Floats = "npt.NDArray[np.float64]"
+    Floats = npt.NDArray[np.float64]
 
 LANES = 8
 _DRAWS_AT_ONCE = 4096
@@ -71,7 +66,7 @@ def symbolic(graph: Graph, order: Any = None, block_ptr: Any = None) -> tuple[Pa
     """
     arrays = _GraphArrays(graph)
     where = ffi.new("pm_where *")
-    _check(lib.pm_graph_check(arrays.graph, arrays.sizes, where), where, graph)
+    check(lib.pm_graph_check(arrays.graph, arrays.sizes, where), where, graph)
     out = ffi.new("pm_symbolic **")
     if order is None:
         status = lib.pm_symbolic_new(arrays.graph, 0, 0, ffi.NULL, ffi.NULL, out, where)
@@ -79,11 +74,17 @@ def symbolic(graph: Graph, order: Any = None, block_ptr: Any = None) -> tuple[Pa
         order = np.ascontiguousarray(order, dtype=np.int32)
         block_ptr = np.ascontiguousarray(block_ptr, dtype=np.int32)
         status = lib.pm_symbolic_new(
-            arrays.graph, order.size, block_ptr.size - 1, _in("int32_t[]", order), _in("int32_t[]", block_ptr), out, where
+            arrays.graph,
+            order.size,
+            block_ptr.size - 1,
+            _in("int32_t[]", order),
+            _in("int32_t[]", block_ptr),
+            out,
+            where,
         )
         if status == lib.PM_E_PATTERN:
             raise GraphError(f"the elimination order does not belong to the graph (at position {where.a})")
-    _check(status, where, graph)
+    check(status, where, graph)
     handle = ffi.gc(out[0], lib.pm_symbolic_free)
     c = ffi.new("pm_pattern *")
     lib.pm_symbolic_pattern(handle, c)
@@ -124,9 +125,8 @@ class Plan:
     def __init__(self, graph: Graph, pattern: Pattern) -> None:
         self.graph = graph
         self._arrays = _GraphArrays(graph)
-        self._pattern = Pattern(
-            *(np.ascontiguousarray(array, dtype) for array, dtype in zip(pattern, _PATTERN_DTYPES, strict=True))
-        )
+        arrays: list[Any] = [np.ascontiguousarray(a, dtype) for a, dtype in zip(pattern, _PATTERN_DTYPES, strict=True)]
+        self._pattern = Pattern(*arrays)
         p = self._pattern
         if p.block_ptr.size < 2 or p.lower_ptr.size != p.order.size + 1 or p.upper_ptr.size != p.order.size + 1:
             raise FormatError("the arrays of the elimination pattern have lengths that do not fit together")
@@ -149,7 +149,7 @@ class Plan:
         )
         if status == lib.PM_E_PATTERN:
             raise FormatError(f"the elimination pattern does not belong to the graph (at row {where.a})")
-        _check(status, where, graph)
+        check(status, where, graph)
         self._plan = ffi.gc(out[0], lib.pm_plan_free)
         self.operations = int(lib.pm_plan_operations(self._plan))
         self._pool: dict[int, list[Any]] = {1: [], LANES: []}
@@ -162,7 +162,7 @@ class Plan:
         out = np.empty((theta.shape[0], k))
         c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_moments(self._plan, ws, n, c_theta, k, c_rewards, _out(out[rows]), where)
 
         self._batches(theta, n_threads, run)
@@ -173,7 +173,7 @@ class Plan:
         out = np.empty(theta.shape[0])
         c_rewards = _in("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_joint_moment(self._plan, ws, n, c_theta, rewards.shape[0], c_rewards, _out(out[rows]), where)
 
         self._batches(theta, n_threads, run)
@@ -183,7 +183,7 @@ class Plan:
         """Expected time in each vertex, shape (batch, V)."""
         out = np.empty((theta.shape[0], self.graph.vertices_length()))
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_sojourn(self._plan, ws, n, c_theta, _out(out[rows]), where)
 
         self._batches(theta, n_threads, run)
@@ -195,7 +195,7 @@ class Plan:
         mean, covariance = np.empty((theta.shape[0], m)), np.empty((theta.shape[0], m, m))
         c_rewards = _in("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_covariance(
                 self._plan, ws, n, c_theta, m, c_rewards, _out(mean[rows]), _out(covariance[rows]), where
             )
@@ -208,7 +208,7 @@ class Plan:
         out, grad = np.empty((theta.shape[0], k)), np.empty((theta.shape[0], k, theta.shape[1]))
         c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_moments_grad(
                 self._plan, ws, n, c_theta, k, c_rewards, _out(out[rows]), _out(grad[rows]), where
             )
@@ -236,7 +236,7 @@ class Plan:
         c_times = _in("double[]", times)
         c_initial = ffi.NULL if initial is None else _in("double[]", initial)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             uniform = self._take_uniform()
             try:
                 outs = [_out(results[name][rows]) if name in results else ffi.NULL for name in ("pdf", "cdf", "sf")]
@@ -257,7 +257,7 @@ class Plan:
         grad = np.zeros((theta.shape[0], times.size, theta.shape[1]))
         c_times = _in("double[]", times)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             uniform = self._take_uniform()
             try:
                 return lib.pm_uniform_grad(
@@ -280,9 +280,7 @@ class Plan:
         self._batches(theta, n_threads, run, lanes=1, times=times)
         return value, grad
 
-    def advance(
-        self, theta: Floats, duration: float, state: Floats, rewards: Floats | None, max_steps: int
-    ) -> Floats:
+    def advance(self, theta: Floats, duration: float, state: Floats, rewards: Floats | None, max_steps: int) -> Floats:
         """Carry mass and moments through `duration` at one parameter vector, theta (1, p).
 
         Level j of `state`, shape (k + 1, V), holds E[Y^j; in v] and, in entry 0, E[Y^j; absorbed].
@@ -290,7 +288,7 @@ class Plan:
         out = np.empty_like(state)
         c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             uniform = self._take_uniform()
             try:
                 return lib.pm_uniform_advance(
@@ -317,7 +315,7 @@ class Plan:
         out = np.empty((theta.shape[0], k, self.graph.vertices_length()))
         c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_vertex_moments(self._plan, ws, n, c_theta, k, c_rewards, _out(out[rows]), where)
 
         self._batches(theta, 1, run)
@@ -330,11 +328,11 @@ class Plan:
         out = np.empty((theta.shape[0], size))
         c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
         made = ffi.new("pm_sampler **")
-        _check(lib.pm_sampler_new(self._plan, made), None, self.graph)
+        check(lib.pm_sampler_new(self._plan, made), None, self.graph)
         sampler = ffi.gc(made[0], lib.pm_sampler_free)
         for row in range(theta.shape[0]):
 
-            def set_theta(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+            def set_theta(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
                 return lib.pm_sampler_set(self._plan, ws, sampler, c_theta, where)
 
             self._batches(theta[row : row + 1], 1, set_theta, lanes=1)
@@ -346,10 +344,8 @@ class Plan:
                     self._plan, sampler, c_rewards, seed, row * size + first, part.size, max_jumps, _out(part), where
                 )
                 if status == lib.PM_E_LIMIT:
-                    raise NumericalError(
-                        f"a draw took more than max_jumps = {max_jumps} jumps{_theta_text(theta, row)}"
-                    )
-                _check(status, where, self.graph, theta)
+                    raise NumericalError(f"a draw took more than max_jumps = {max_jumps} jumps{theta_text(theta, row)}")
+                check(status, where, self.graph, theta)
 
             # Short parts, so that an interrupt is seen between them.
             firsts = range(0, size, _DRAWS_AT_ONCE)
@@ -368,13 +364,13 @@ class Plan:
     def check_times(self, times: Floats) -> None:
         """Raise the core's error for a bad time, without evaluating anything."""
         where = ffi.new("pm_where *")
-        _check(lib.pm_check_times(self._plan, times.size, _in("double[]", times), where), where, self.graph, None, times)
+        check(lib.pm_check_times(self._plan, times.size, _in("double[]", times), where), where, self.graph, None, times)
 
     def rate(self, theta: Floats) -> Floats:
         """Uniformization rate, shape (batch,)."""
         out = np.empty(theta.shape[0])
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_uniform_rate(self._plan, ws, n, c_theta, _out(out[rows]), where)
 
         self._batches(theta, 1, run, lanes=1)
@@ -384,7 +380,7 @@ class Plan:
         """Weight of every edge, shape (batch, n_edges)."""
         out = np.empty((theta.shape[0], self.graph.n_edges))
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_weights(self._plan, ws, n, c_theta, _out(out[rows]), where)
 
         self._batches(theta, 1, run, lanes=1)
@@ -396,7 +392,7 @@ class Plan:
         self,
         theta: Floats,
         n_threads: int,
-        run: Callable[[Any, int, Any, slice, Any], int],
+        run: Callable[[Any, int, Any, slice, Any], Any],
         *,
         lanes: int | None = None,
         times: Floats | None = None,
@@ -417,7 +413,7 @@ class Plan:
                 self._pool[lanes].append(ws)
             if status != lib.PM_OK:
                 where.a += first
-                _check(status, where, self.graph, theta, times)
+                check(status, where, self.graph, theta, times)
 
         groups = -(-n // lanes)
         n_parts = min(n_threads, groups)
@@ -426,7 +422,7 @@ class Plan:
             return
         bounds = [min(n, i * groups // n_parts * lanes) for i in range(n_parts)] + [n]
         with ThreadPoolExecutor(n_parts) as pool:
-            for done in [pool.submit(part, *pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)]:
+            for done in [pool.submit(part, *pair) for pair in pairwise(bounds)]:
                 done.result()
 
     def _take_workspace(self, lanes: int) -> Any:
@@ -434,7 +430,7 @@ class Plan:
             return self._pool[lanes].pop()
         except IndexError:
             out = ffi.new("pm_workspace **")
-            _check(lib.pm_workspace_new(self._plan, lanes, out), None, self.graph)
+            check(lib.pm_workspace_new(self._plan, lanes, out), None, self.graph)
             return ffi.gc(out[0], lib.pm_workspace_free)
 
     def _take_uniform(self) -> Any:
@@ -442,7 +438,7 @@ class Plan:
             return self._uniform_pool.pop()
         except IndexError:
             out = ffi.new("pm_uniform **")
-            _check(lib.pm_uniform_new(self._plan, out), None, self.graph)
+            check(lib.pm_uniform_new(self._plan, out), None, self.graph)
             return ffi.gc(out[0], lib.pm_uniform_free)
 
 
@@ -469,7 +465,7 @@ class Censored:
         self._lock = threading.Lock()
         out = ffi.new("pm_censored **")
         flags = np.ascontiguousarray(keep, dtype=np.uint8)
-        _check(lib.pm_censored_new(plan._plan, _in("uint8_t[]", flags), out), None, plan.graph)
+        check(lib.pm_censored_new(plan._plan, _in("uint8_t[]", flags), out), None, plan.graph)
         self._handle = ffi.gc(out[0], lib.pm_censored_free)
         n, vertices = ffi.new("int32_t *"), ffi.new("const int32_t **")
         ptr, target = ffi.new("const int64_t **"), ffi.new("const int32_t **")
@@ -482,12 +478,10 @@ class Censored:
         """Weight of every edge, shape (batch, n_edges)."""
         out = np.empty((theta.shape[0], self.edge_target.size))
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> int:
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             # The scratch arrays stand in the handle itself.
             with self._lock:
-                return lib.pm_censored_weights(
-                    self._owner._plan, ws, self._handle, n, c_theta, _out(out[rows]), where
-                )
+                return lib.pm_censored_weights(self._owner._plan, ws, self._handle, n, c_theta, _out(out[rows]), where)
 
         self._owner._batches(theta, 1, run, lanes=1)
         return out
@@ -559,67 +553,5 @@ def _out(array: npt.NDArray[np.float64]) -> Any:
 def _copy(pointer: Any, size: int, dtype: Any) -> npt.NDArray[Any]:
     if size == 0:
         return np.empty(0, dtype)
-    return np.frombuffer(ffi.buffer(pointer, size * np.dtype(dtype).itemsize), dtype).copy()
-
-
-# -- errors -----------------------------------------------------------------------------------------------------------
-
-
-def _state_text(graph: Graph, vertex: int) -> str:
-    if vertex == 0:
-        return "the starting vertex"
-    return f"state ({', '.join(map(str, graph.state_array[vertex].tolist()))})"
-
-
-def _slot_text(graph: Graph, slot: int) -> str:
-    """Describe the first edge that has this weight."""
-    edge = int(np.flatnonzero(graph.edge_slot == slot)[0])
-    source = int(np.searchsorted(graph.edge_ptr, edge, side="right")) - 1
-    target = int(graph.edge_target[edge])
-    return f"the transition from {_state_text(graph, source)} to {_state_text(graph, target)}"
-
-
-def _theta_text(theta: Floats | None, row: int) -> str:
-    if theta is None or theta.shape[1] == 0:
-        return ""
-    at = f"theta[{row}] = " if theta.shape[0] > 1 else "theta = "
-    return f" at {at}{np.array2string(theta[row], max_line_width=1000, threshold=8)}"
-
-
-def _check(
-    status: int, where: Any, graph: Graph, theta: Floats | None = None, times: Floats | None = None
-) -> None:
-    """Raise the exception of a status code; every code of the core comes through here."""
-    if status == lib.PM_OK:
-        return
-    message = ffi.string(lib.pm_message(status)).decode()
-    if status == lib.PM_E_MEMORY:
-        raise MemoryError(f"out of memory for a model of {graph.vertices_length()} vertices")
-    if where is None:
-        raise PhasicModelsError(message)
-    a, b, value = int(where.a), int(where.b), float(where.value)
-    at = _theta_text(theta, a)
-    if status == lib.PM_E_INDEX:
-        raise GraphError(f"{message} (array {a}, entry {b})")
-    if status == lib.PM_E_NOT_FINITE:
-        raise ParameterError(f"the weight of {_slot_text(graph, b)} is {value}{at}")
-    if status == lib.PM_E_NEGATIVE:
-        raise ParameterError(f"the weight of {_slot_text(graph, b)} is negative, {value}{at}")
-    if status == lib.PM_E_PROBABILITY:
-        raise ParameterError(f"the jump probabilities out of {_state_text(graph, b)} sum to {value}{at}, more than 1")
-    if status == lib.PM_E_INFINITE:
-        raise InfiniteExpectationError(
-            f"absorption is not certain{at}: {_state_text(graph, b)} is reached and never left for good, "
-            "so the expectation is infinite"
-        )
-    if status == lib.PM_E_INITIAL:
-        raise ParameterError(f"the initial probabilities sum to zero{at}")
-    if status == lib.PM_E_OVERFLOW:
-        raise NumericalError(f"{message}{at}")
-    if status == lib.PM_E_TIME:
-        rule = "a whole number of steps, 0 or more" if graph.discrete else "0 or more, and finite"
-        entry = f"times[{b}]" if times is None or times.size > 1 else "the time"
-        raise ParameterError(f"{entry} is {value}; it must be {rule}")
-    if status == lib.PM_E_LIMIT:
-        raise NumericalError(f"uniformization would need {value:.3g} steps{at}, more than max_steps allows")
-    raise ParameterError(message)
+    copied: npt.NDArray[Any] = np.frombuffer(ffi.buffer(pointer, size * np.dtype(dtype).itemsize), dtype).copy()
+    return copied

@@ -31,8 +31,8 @@ _DEFAULT_MAX_STEPS = 20_000_000
 class PiecewiseModel:
     """A phase-type distribution whose parameters change at given times, for example with the size of a population.
 
-    In every method `theta` has shape (epochs, p) or (batch, epochs, p), and results gain a leading batch axis with it. Made
-    by `Model.epochs`.
+    In every method `theta` has shape (epochs, p) or (batch, epochs, p), and results gain a leading batch axis with
+    it. Made by `Model.epochs`.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class PiecewiseModel:
         Returns
         -------
         numpy.ndarray
-            Shape of `times`, or (batch, \\*shape of `times`).
+            Shape of `times`, or (batch, *shape of `times`).
 
         Raises
         ------
@@ -143,7 +143,8 @@ class PiecewiseModel:
         values = np.stack([self._moments(rows, count, checked, steps) for rows in batch])
         return values if is_batch else values[0]
 
-    # -- one parameter history ------------------------------------------------------------------------------------------
+    # -- one parameter history
+    # ------------------------------------------------------------------------------------------
 
     def _moments(self, theta: Floats, k: int, rewards: Floats | None, max_steps: int) -> Floats:
         state = np.zeros((k + 1, self._plan.graph.vertices_length()))
@@ -154,7 +155,8 @@ class PiecewiseModel:
         total = np.empty(k)
         for j in range(1, k + 1):
             # What was earned before the last epoch, i times, and what is earned from each state on, j - i times.
-            total[j - 1] = state[j].sum() + sum(comb(j, i) * float(state[i, 1:] @ after[j - i - 1, 1:]) for i in range(j))
+            mixed = (comb(j, i) * float(state[i, 1:] @ after[j - i - 1, 1:]) for i in range(j))
+            total[j - 1] = state[j].sum() + sum(mixed)
         return total
 
     def _distribution(self, what: str, theta: Any, times: Any, tol: float, max_steps: int) -> Floats:
@@ -171,8 +173,8 @@ class PiecewiseModel:
         values = np.empty(times.size)
         state = self._initial(theta[0])[None]
         # A discrete mass at the step where an epoch begins was decided by the step before, in the old epoch.
-        side = "left" if self._plan.graph.discrete else "right"
-        epoch_of = np.maximum(np.searchsorted(self.starts, times, side=side) - 1, 0)
+        discrete = self._plan.graph.discrete
+        epoch_of = np.maximum(np.searchsorted(self.starts, times, side="left" if discrete else "right") - 1, 0)
         for epoch, start in enumerate(self.starts):
             rows = theta[epoch : epoch + 1]
             here = epoch_of == epoch
@@ -202,6 +204,8 @@ class PiecewiseModel:
         array = as_float_array(theta, "theta")
         n, p = self.starts.size, self._plan.graph.param_length()
         if array.ndim not in (2, 3) or array.shape[-2:] != (n, p):
-            raise ParameterError(f"theta must have shape ({n}, {p}) or (batch, {n}, {p}): epochs × parameters; not {array.shape}")
+            raise ParameterError(
+                f"theta must have shape ({n}, {p}) or (batch, {n}, {p}), epochs by parameters, not {array.shape}"
+            )
         checked, _ = check_theta(array.reshape(-1, p), self._plan.graph)
         return checked.reshape(-1, n, p), array.ndim == 3

@@ -318,8 +318,8 @@ def download_folder(
     """
     root = Path(target).expanduser()
     sizes = folder.sizes()
-    sums = folder.checksums() if CHECKSUMS_NAME in sizes else {}
-    names = [name for name in sizes if name != CHECKSUMS_NAME and not _unwanted(name)]
+    sums = _all_checksums(folder, sizes)
+    names = [name for name in sizes if PurePosixPath(name).name != CHECKSUMS_NAME and not _unwanted(name)]
     if not names:
         raise DownloadError(f"{folder.url} holds no files; check bucket and prefix")
     for name in names:
@@ -345,6 +345,16 @@ def download_folder(
         _in_parallel(fetch, pending)
         changed = _settle(names, places, present, staging, root, folder.url)
     return TransferReport(sorted(changed), sorted(set(names) - changed), tally.total, str(root))
+
+
+def _all_checksums(folder: ObjectFolder, names: Iterable[str]) -> dict[str, str]:
+    """Return what all SHA256SUMS below a folder say, by path relative to it; the nearest one has the last word."""
+    found: dict[str, str] = {}
+    homes = [PurePosixPath(name).parent for name in names if PurePosixPath(name).name == CHECKSUMS_NAME]
+    for home in sorted(homes, key=lambda path: len(path.parts)):
+        for name, digest in folder.sub(str(home).strip(".")).checksums().items():
+            found[str(home / name)] = digest
+    return found
 
 
 def _unwanted(name: str) -> bool:

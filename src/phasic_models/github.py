@@ -58,7 +58,7 @@ class Repository:
     """
 
     def __init__(self, name: str, options: TransferOptions) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
             raise DownloadError(f"{name!r} is not a repository; write owner/name, as in munch-group/phasic-models")
         self.name = name
         self.options = options

@@ -46,10 +46,10 @@ class Model:
     """A phase-type distribution whose rates are functions of a parameter vector θ.
 
     In every method `theta` has shape (p,) or (batch, p), and results gain a leading batch axis with it; a model without
-    parameters takes ``None`` or ``[]``. Times are in the unit of 1/rate, or whole steps if the model is discrete. Rewards
-    have shape (V,), in the order of `states`; those of the starting vertex and of absorbing vertices count for nothing.
-    With rewards r, Y = Σ_v r_v T_v is meant, where T_v is the time (or number of steps) spent in v before absorption;
-    without, the time until absorption. Everything is float64. Methods may be called from many threads at once.
+    parameters takes ``None`` or ``[]``. Times are in the unit of 1/rate, or whole steps if the model is discrete.
+    Rewards have shape (V,), in the order of `states`; those of the starting vertex and of absorbing vertices count
+    for nothing. With rewards r, Y = Σ_v r_v T_v is meant, where T_v is the time (or number of steps) spent in v before
+    absorption; without, the time until absorption. Everything is float64. Methods may be called from many threads at once.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class Model:
         Returns
         -------
         numpy.ndarray
-            Shape of `times`, or (batch, \\*shape of `times`).
+            Shape of `times`, or (batch, *shape of `times`).
 
         Raises
         ------
@@ -141,10 +141,10 @@ class Model:
 
         Notes
         -----
-        A mass at 0, from absorption at once or from paths without reward, is no part of the density of a continuous model;
-        ``cdf(theta, 0)`` is that mass. Distributions come from uniformization, or from repeated squaring where the model is so
-        stiff that this is cheaper. With rewards, rates are divided by them and states without reward are eliminated (Kulkarni
-        1989; Bladt and Nielsen 2017, theorem 3.1.33).
+        A mass at 0, from absorption at once or from paths without reward, is no part of the density of a continuous
+        model; ``cdf(theta, 0)`` is that mass. Distributions come from uniformization, or from repeated squaring
+        where the model is so stiff that this is cheaper. With rewards, rates are divided by them and states without
+        reward are eliminated (Kulkarni 1989; Bladt and Nielsen 2017, theorem 3.1.33).
 
         References
         ----------
@@ -193,14 +193,15 @@ class Model:
         Returns
         -------
         density : numpy.ndarray
-            Shape of `times`, or (batch, \\*shape of `times`), as from `pdf`.
+            Shape of `times`, or (batch, *shape of `times`), as from `pdf`.
         gradient : numpy.ndarray
             The same with a last axis of length p.
 
         Notes
         -----
-        Parameters and errors as for `pdf`. Sensitivities are carried through the sweep of uniformization, so the cost is 1 + p
-        times that of the density; repeated squaring, which `pdf` uses for stiff models, is not available here.
+        Parameters and errors as for `pdf`. Sensitivities are carried through the sweep of uniformization, so the
+        cost is 1 + p times that of the density; repeated squaring, which `pdf` uses for stiff models, is not
+        available here.
         """
         batch, is_batch = check_theta(theta, self.graph)
         at = check_times(times)
@@ -240,7 +241,7 @@ class Model:
         Returns
         -------
         numpy.ndarray
-            Shape of `q`, or (batch, \\*shape of `q`).
+            Shape of `q`, or (batch, *shape of `q`).
 
         Raises
         ------
@@ -253,9 +254,10 @@ class Model:
         probabilities = check_probabilities(q)
         steps = check_count(max_steps, "max_steps", 1, 2**62)
         flat = probabilities.reshape(-1)
-        options = {"tol": check_tolerance(tol), "max_steps": steps, "n_threads": thread_count(n_threads)}
+        accuracy, threads = check_tolerance(tol), thread_count(n_threads)
         chain, rates = self._chain(batch, rewards)
-        values = quantiles(chain, rates, flat, **options).reshape(batch.shape[0], *probabilities.shape)
+        values = quantiles(chain, rates, flat, tol=accuracy, max_steps=steps, n_threads=threads)
+        values = values.reshape(batch.shape[0], *probabilities.shape)
         return values if is_batch else values[0]
 
     def sample(
@@ -277,7 +279,8 @@ class Model:
         size
             Number or shape of the draws.
         seed
-            Non-negative integer; the same seed gives the same draws, whatever the number of threads. None: a new one each time.
+            Non-negative integer; the same seed gives the same draws, whatever the number of threads. None: a new one
+            each time.
         rewards
             Shape (V,); None for the time until absorption.
         max_jumps
@@ -288,7 +291,7 @@ class Model:
         Returns
         -------
         numpy.ndarray
-            Shape `size`, or (batch, \\*size).
+            Shape `size`, or (batch, *size).
 
         Raises
         ------
@@ -371,7 +374,7 @@ class Model:
         Returns
         -------
         numpy.ndarray
-            Shape of `s`, or (batch, \\*shape of `s`). For a discrete model the generating function at z is
+            Shape of `s`, or (batch, *shape of `s`). For a discrete model the generating function at z is
             ``laplace(theta, -log(z))``.
 
         Raises
@@ -381,8 +384,8 @@ class Model:
 
         Notes
         -----
-        The transform is the probability that the chain is absorbed before a clock of rate s r_v rings; one elimination with the
-        clock as a further way out gives it, without subtraction.
+        The transform is the probability that the chain is absorbed before a clock of rate s r_v rings; one
+        elimination with the clock as a further way out gives it, without subtraction.
         """
         batch, is_batch = check_theta(theta, self.graph)
         at = check_transform_arguments(s)
@@ -433,8 +436,8 @@ class Model:
 
         References
         ----------
-        M. Bladt, B. F. Nielsen (2017), Matrix-Exponential Distributions in Applied Probability, Springer, theorem 3.1.16;
-        for discrete models the recursion over the first step.
+        M. Bladt, B. F. Nielsen (2017), Matrix-Exponential Distributions in Applied Probability, Springer, theorem
+        3.1.16; for discrete models the recursion over the first step.
         """
         count = check_count(k, "k", 1, MAX_MOMENT)
         values = self._moments(theta, count, check_reward_vector(rewards, self.graph), n_threads)
@@ -470,8 +473,9 @@ class Model:
 
         Notes
         -----
-        By the law of total covariance over the first jump: with h(v) = E_v[Y], a visit to v adds the covariance of h after the
-        next jump and, in continuous time, r_v s_v over the total rate for the sojourn; the expected time in v weighs it.
+        By the law of total covariance over the first jump: with h(v) = E_v[Y], a visit to v adds the covariance of h
+        after the next jump and, in continuous time, r_v s_v over the total rate for the sojourn; the expected time in v
+        weighs it.
         """
         batch, is_batch = check_theta(theta, self.graph)
         checked = self._ones_if_none(check_rewards(rewards, self.graph))
@@ -512,8 +516,8 @@ class Model:
 
         Notes
         -----
-        Errors as for `expectation`. With A x = r the reduced system, the derivative of x at the start by the weight of an edge
-        u → v is z_u (x_v - x_u), where z solves the transposed system; the chain rule leads to θ.
+        Errors as for `expectation`. With A x = r the reduced system, the derivative of x at the start by the weight of
+        an edge u → v is z_u (x_v - x_u), where z solves the transposed system; the chain rule leads to θ.
         """
         batch, is_batch = check_theta(theta, self.graph)
         count = check_count(k, "k", 1, MAX_MOMENT)

@@ -74,7 +74,9 @@ def _continuous(plan: Plan, theta: Floats, q: Floats, mean: float, options: dict
         if active.size == 0:
             break
     else:
-        raise NumericalError(f"the quantile of {wanted[active[0]]} was not found to a relative accuracy of {options['tol']}")
+        raise NumericalError(
+            f"the quantile of {wanted[active[0]]} was not found to a relative accuracy of {options['tol']}"
+        )
     result[todo] = times
     return result
 

@@ -1,4 +1,6 @@
-"""Distributions of stiff models by repeated squaring: cost grows with the logarithm of rate x time, not with rate x time."""
+"""Distributions of stiff models by repeated squaring: cost grows with the logarithm of rate x time, not with rate x
+time.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,7 @@ class TransientChain:
         inside = target >= 0
         self.jump = np.zeros((transient.size, transient.size))
         self.jump[source[inside], target[inside]] = weights[inside]
-        self.exit = np.bincount(source[~inside], weights[~inside], transient.size)
+        self.exit: Floats = np.bincount(source[~inside], weights[~inside], transient.size).astype(np.float64)
 
 
 def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bool) -> dict[str, Floats]:
@@ -95,15 +97,15 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     Notes
     -----
     With P(τ) the transition matrix over a short step and a(τ) the probabilities to be absorbed in it, P(2τ) = P(τ)² and
-    a(2τ) = a(τ) + P(τ) a(τ). All terms are positive, so each product keeps the relative accuracy of every entry (Xue and Ye
-    2013). Rounding would still make mass leak slowly; since what a row must sum to, 1 - a, is known to full accuracy, each
-    row is scaled back to it, which is the device of Grassmann, Taksar and Heyman (1985). The drift that is taken out is also
-    the check.
+    a(2τ) = a(τ) + P(τ) a(τ). All terms are positive, so each product keeps the relative accuracy of every entry (Xue
+    and Ye 2013). Rounding would still make mass leak slowly; since what a row must sum to, 1 - a, is known to full
+    accuracy, each row is scaled back to it, which is the device of Grassmann, Taksar and Heyman (1985). The drift
+    that is taken out is also the check.
 
     References
     ----------
-    J. Xue, Q. Ye (2013), Computing exponentials of essentially non-negative matrices entrywise to high relative accuracy.
-    Mathematics of Computation 82, 1577-1596. https://doi.org/10.1090/S0025-5718-2013-02677-4
+    J. Xue, Q. Ye (2013), Computing exponentials of essentially non-negative matrices entrywise to high relative
+    accuracy. Mathematics of Computation 82, 1577-1596. https://doi.org/10.1090/S0025-5718-2013-02677-4
     """
     if discrete:
         matrix, absorbed = _with_diagonal(chain.jump, chain.exit), chain.exit.copy()
@@ -146,7 +148,7 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
 
 
 def _with_diagonal(jump: Floats, leaves: Floats) -> Floats:
-    matrix = jump.copy()
+    matrix: Floats = jump.copy()
     np.fill_diagonal(matrix, np.maximum(1.0 - jump.sum(axis=1) - leaves, 0.0))
     return matrix
 
@@ -181,7 +183,7 @@ def _remainder(chain: TransientChain, rate: float, rest: Floats) -> tuple[Floats
 
 
 def _poisson(mean: Floats) -> tuple[Floats, Floats]:
-    """Probabilities of k jumps and of more than k jumps, k < TERMS, each of shape (TERMS, \\*mean.shape)."""
+    """Probabilities of k jumps and of more than k jumps, k < TERMS, each of shape (TERMS, *mean.shape)."""
     terms = np.empty((2 * TERMS, *mean.shape))
     terms[0] = np.exp(-mean)
     for k in range(1, 2 * TERMS):

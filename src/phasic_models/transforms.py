@@ -55,8 +55,8 @@ def edge_graph(edge_ptr: Ints, edge_target: Ints, n_vertices: int, discrete: boo
 class RewardedChain:
     """The chain whose time until absorption is the rewarded sum Y of another.
 
-    Where a reward is positive, rates are divided by it (discrete: the state is repeated that many times); states without
-    reward are eliminated, and paths that never meet a reward become a mass at 0.
+    Where a reward is positive, rates are divided by it (discrete: the state is repeated that many times); states
+    without reward are eliminated, and paths that never meet a reward become a mass at 0.
 
     Parameters
     ----------
@@ -98,15 +98,17 @@ class RewardedChain:
         """Return the parameter vectors of `plan` that belong to `theta`, shape (batch, edges)."""
         weights = self._censored.weights(theta)
         if self._copies is None:
-            return weights / self._rewards[self._source]
-        totals = np.zeros((theta.shape[0], self._rewards.size))
-        np.add.at(totals, (slice(None), self._source), weights)
+            scaled: Floats = weights / self._rewards[self._source]
+            return scaled
+        totals = np.stack([np.bincount(self._source, row, self._rewards.size) for row in weights])
         stay = np.clip(1.0 - totals, 0.0, 1.0)
         values = np.concatenate([weights, stay, np.ones((theta.shape[0], 1))], axis=1)
         return np.ascontiguousarray(values[:, self._copies])
 
     def _repeat_states(self, ptr: Ints, target: Ints) -> tuple[Ints, Ints]:
-        """Give each state as many copies as its reward; `_copies` says which number each new edge takes as its weight."""
+        """Give each state as many copies as its reward; `_copies` says which number each new edge takes as its
+        weight.
+        """
         n = self._rewards.size
         repeats = self._rewards.astype(np.int64)
         first = np.concatenate([[0], np.cumsum(repeats)])
@@ -117,7 +119,8 @@ class RewardedChain:
         targets.append(inner + 1)
         places.append(np.full(inner.size, one))
         several = np.flatnonzero(repeats > 1)
-        sources.append(first[several + 1] - 1)  # the last copy may go back to the first: the state is kept for one more step
+        # The last copy may go back to the first: the state is kept for one more step.
+        sources.append(first[several + 1] - 1)
         targets.append(first[several])
         places.append(target.size + several)
         sources.append(first[self._source + 1] - 1)
@@ -159,7 +162,9 @@ class KilledChain:
         self._killed = Plan(derived, symbolic(derived)[0])
 
     def survival(self, theta: Floats, s: Floats, rewards: Floats, n_threads: int) -> Floats:
-        """Probability of absorption before the clock rings, which it does at rate s r_v in state v; shape (batch, S)."""
+        """Probability of absorption before the clock rings, which it does at rate s r_v in state v; shape (batch,
+        S).
+        """
         weights = self._plan.edge_weights(theta)
         start = slice(0, int(self._plan.graph.edge_ptr[1]))
         at_once = weights[:, self._at_once].sum(axis=1) / weights[:, start].sum(axis=1)

@@ -73,6 +73,39 @@ static int try_fresh_distribution(void) {
     return status;
 }
 
+static int try_distribution_grad(void) {
+    return pm_uniform_grad(c->plan, c->one, kept, 2, theta, 2, times, 1e-10, 1000000, out, more, NULL);
+}
+
+static int try_advance(void) {
+    double state[4 * CHAIN_VERTICES] = {0.0};
+    state[1] = 1.0;
+    return pm_uniform_advance(c->plan, c->one, kept, theta, 2.0, 3, NULL, 1000000, state, out, NULL);
+}
+
+static int try_sampler(void) {
+    pm_sampler *s = NULL;
+    int status = pm_sampler_new(c->plan, &s);
+    CHECK_INT(s == NULL, status != PM_OK);
+    if (status == PM_OK) {
+        status = pm_sampler_set(c->plan, c->one, s, theta, NULL);
+    }
+    pm_sampler_free(s);
+    return status;
+}
+
+static int try_censored(void) {
+    uint8_t keep[CHAIN_VERTICES];
+    for (int32_t v = 0; v < CHAIN_VERTICES; v++) {
+        keep[v] = v % 3 == 0;
+    }
+    pm_censored *watched = NULL;
+    const int status = pm_censored_new(c->plan, keep, &watched);
+    CHECK_INT(watched == NULL, status != PM_OK);
+    pm_censored_free(watched);
+    return status;
+}
+
 /* Returns how many allocations there were to refuse. */
 static int64_t refuse_each(int (*function)(void)) {
     int64_t n = 0;
@@ -117,6 +150,10 @@ static void every_function(void) {
         CHECK(refuse_each(try_fresh_distribution) >= 17);
         CHECK(refuse_each(try_distribution) >= 3);
         CHECK(refuse_each(try_distribution) == 0); /* the last good call has grown it */
+        CHECK(refuse_each(try_distribution_grad) >= 9);
+        CHECK(refuse_each(try_advance) >= 6);
+        CHECK(refuse_each(try_sampler) == 3);
+        CHECK(refuse_each(try_censored) >= 15);
         pm_uniform_free(kept);
         chain_free(c);
     }

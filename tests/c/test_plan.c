@@ -3,7 +3,7 @@
 
 #include "chain.h"
 
-/* A copy of a pattern that may be damaged, followed by guards that the sanitizer watches in the heap. */
+/* A copy of a pattern that may be damaged. */
 typedef struct damaged {
     pm_pattern pattern;
     int32_t order[CHAIN_VERTICES];
@@ -23,8 +23,12 @@ static void copy(const chain *c, damaged *d) {
     memcpy(d->lower_ptr, s->lower_ptr, ((size_t)s->n_rows + 1) * sizeof *d->lower_ptr);
     memcpy(d->upper_ptr, s->upper_ptr, ((size_t)s->n_rows + 1) * sizeof *d->upper_ptr);
     REQUIRE(c->n_lower <= CHAIN_EDGES && c->n_upper <= CHAIN_EDGES);
-    memcpy(d->lower_col, s->lower_col, (size_t)c->n_lower * sizeof *d->lower_col);
-    memcpy(d->upper_col, s->upper_col, (size_t)c->n_upper * sizeof *d->upper_col);
+    for (int64_t k = 0; k < c->n_lower; k++) {
+        d->lower_col[k] = s->lower_col[k];
+    }
+    for (int64_t k = 0; k < c->n_upper; k++) {
+        d->upper_col[k] = s->upper_col[k];
+    }
     d->n_lower = c->n_lower;
     d->n_upper = c->n_upper;
     d->pattern = *s;
@@ -113,12 +117,8 @@ static void random_damage(void) {
     int accepted = 0;
     int refused = 0;
     for (int round = 0; round < 6000; round++) {
-        chain *c = NULL;
-        if (round % 100 == 0) {
-            c = chain_random((uint64_t)round, 2 + random_below(&state, 12), 1 + random_below(&state, 2), random_unit(&state) * 0.5, 0, 0);
-        } else {
-            c = chain_random((uint64_t)(round / 100 * 100), 2 + random_below(&state, 12), 1, random_unit(&state) * 0.5, 0, 0);
-        }
+        const int32_t size = 2 + random_below(&state, 12);
+        chain *c = chain_random((uint64_t)(round / 100), size, 1 + random_below(&state, 2), random_unit(&state) * 0.5, 0, 0);
         copy(c, &d);
         const int hits = 1 + random_below(&state, 3);
         for (int i = 0; i < hits; i++) {

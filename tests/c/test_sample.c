@@ -1,0 +1,144 @@
+/* sample.c: moments and quantiles of many draws, within bounds that a right sampler leaves once in 10^6 runs or less. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chain.h"
+
+enum { DRAWS = 40000 };
+
+static double draws[DRAWS];
+
+static pm_sampler *sampler_for(chain *c, const double *theta) {
+    pm_sampler *s = NULL;
+    REQUIRE(pm_sampler_new(c->plan, &s) == PM_OK);
+    REQUIRE(pm_sampler_set(c->plan, c->one, s, theta, NULL) == PM_OK);
+    return s;
+}
+
+static void moments_of_draws(void) {
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        const int discrete = (int)(seed % 2);
+        chain *c = chain_random(seed, 1 + (int32_t)seed, 2, 0.3, 1, discrete);
+        const double theta[] = {0.8};
+        double rewards[CHAIN_VERTICES];
+        for (int32_t v = 0; v < c->n_vertices; v++) {
+            rewards[v] = v % 3;
+        }
+        const double *r = seed % 4 < 2 ? NULL : rewards;
+        double m[4];
+        chain_moments(c, theta, 4, r, m);
+        pm_sampler *s = sampler_for(c, theta);
+        REQUIRE(pm_sampler_draw(c->plan, s, r, seed, 0, DRAWS, 1000000, draws, NULL) == PM_OK);
+        double mean = 0.0;
+        double square = 0.0;
+        for (int i = 0; i < DRAWS; i++) {
+            mean += draws[i] / DRAWS;
+            square += draws[i] * draws[i] / DRAWS;
+            CHECK(draws[i] >= 0.0);
+            CHECK(!discrete || r != NULL || draws[i] == floor(draws[i]));
+        }
+        CHECK(fabs(mean - m[0]) <= 5.0 * sqrt((m[1] - m[0] * m[0]) / DRAWS) + 1e-14);
+        CHECK(fabs(square - m[1]) <= 5.0 * sqrt((m[3] - m[1] * m[1]) / DRAWS) + 1e-14);
+        pm_sampler_free(s);
+        chain_free(c);
+    }
+}
+
+static int by_size(const void *a, const void *b) {
+    const double x = *(const double *)a;
+    const double y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Kolmogorov and Smirnov: sqrt(n) times the largest distance exceeds 2.7 with a probability of 1e-6. */
+static void an_exponential(void) {
+    chain *c = chain_erlang(1, 2.0);
+    pm_sampler *s = sampler_for(c, NULL);
+    REQUIRE(pm_sampler_draw(c->plan, s, NULL, 7, 0, DRAWS, 10, draws, NULL) == PM_OK);
+    qsort(draws, DRAWS, sizeof *draws, by_size);
+    double distance = 0.0;
+    for (int i = 0; i < DRAWS; i++) {
+        const double p = -expm1(-2.0 * draws[i]);
+        distance = fmax(distance, fmax(fabs(p - (double)i / DRAWS), fabs(p - (i + 1.0) / DRAWS)));
+    }
+    CHECK(distance * sqrt(DRAWS) < 2.7);
+    pm_sampler_free(s);
+    chain_free(c);
+}
+
+static void streams_do_not_depend_on_the_split(void) {
+    chain *c = chain_random(3, 8, 1, 0.3, 0, 0);
+    pm_sampler *s = sampler_for(c, NULL);
+    double whole[100];
+    double parts[100];
+    double other[100];
+    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 42, 10, 100, 100000, whole, NULL), PM_OK);
+    for (int64_t i = 0; i < 100; i += 7) {
+        CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 42, 10 + i, i + 7 <= 100 ? 7 : 100 - i, 100000, parts + i, NULL), PM_OK);
+    }
+    CHECK(memcmp(whole, parts, sizeof whole) == 0);
+    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 43, 10, 100, 100000, other, NULL), PM_OK);
+    CHECK(memcmp(whole, other, sizeof whole) != 0);
+    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 42, 10, 0, 100000, NULL, NULL), PM_OK);
+    pm_sampler_free(s);
+    chain_free(c);
+}
+
+static void refused(void) {
+    const double one[] = {1.0};
+    chain *c = chain_new(4, 1, 0);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    chain_edge(c, 1, 2, 1.0, NULL);
+    chain_edge(c, 2, 1, 1.0, NULL);
+    chain_edge(c, 2, 3, 0.0, one);
+    chain_plan(c);
+    pm_sampler *s = NULL;
+    pm_where where;
+    REQUIRE(pm_sampler_new(c->plan, &s) == PM_OK);
+    const double theta[] = {0.0, -1.0, NAN, 1e-9, 1.0};
+    const int status[] = {PM_E_INFINITE, PM_E_NEGATIVE, PM_E_NOT_FINITE, PM_OK, PM_OK};
+    for (int i = 0; i < 5; i++) {
+        CHECK_INT(pm_sampler_set(c->plan, c->one, s, theta + i, &where), status[i]);
+        if (theta[i] == 1e-9) {
+            CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 0, 5, 3, 1000, draws, &where), PM_E_LIMIT);
+            CHECK_INT(where.b, 5);
+        }
+    }
+    CHECK_INT(pm_sampler_set(c->plan, c->eight, s, theta + 4, &where), PM_E_ARGUMENT);
+    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 0, 0, 3, 1000, draws, &where), PM_OK);
+    pm_sampler_free(s);
+    pm_sampler_free(NULL);
+    chain_free(c);
+}
+
+/* An edge of weight zero is never taken, not even the last one. */
+static void edges_of_weight_zero(void) {
+    const double one[] = {1.0};
+    chain *c = chain_new(6, 1, 0);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    chain_edge(c, 0, 3, 0.0, one);
+    chain_edge(c, 1, 2, 0.0, one);
+    chain_edge(c, 1, 4, 1.0, NULL);
+    chain_edge(c, 1, 5, 0.0, one);
+    chain_edge(c, 2, 4, 1e-9, NULL);
+    chain_edge(c, 3, 4, 1e-9, NULL);
+    chain_plan(c);
+    const double theta[] = {0.0};
+    pm_sampler *s = sampler_for(c, theta);
+    REQUIRE(pm_sampler_draw(c->plan, s, NULL, 1, 0, DRAWS, 1, draws, NULL) == PM_OK);
+    for (int i = 0; i < DRAWS; i++) {
+        CHECK(draws[i] < 40.0);
+    }
+    pm_sampler_free(s);
+    chain_free(c);
+}
+
+int main(void) {
+    RUN(moments_of_draws);
+    RUN(an_exponential);
+    RUN(streams_do_not_depend_on_the_split);
+    RUN(refused);
+    RUN(edges_of_weight_zero);
+    return test_end();
+}
