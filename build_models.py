@@ -42,7 +42,8 @@ def main(
         str | None, typer.Option(help="With --check: a published package or channel (file, folder or URL).")
     ] = None,
     channel: Annotated[
-        str | None, typer.Option(help="Add the packages to this channel, too: a folder or s3://bucket/folder.")
+        str | None,
+        typer.Option(help="Publish the packages: a folder, s3://bucket/folder, prefix:channel or anaconda:owner."),
     ] = None,
     root: Annotated[Path, typer.Option(help="Folder with libraries/, recipes/ and LICENSE.")] = ROOT,
 ) -> None:

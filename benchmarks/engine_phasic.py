@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import models
 import numpy as np
 import phasic
 from models import Model
@@ -31,6 +32,7 @@ def _answer(graph: Any, theta: Any) -> float:
 
 def eliminate(model: Model, repeats: int, budget: float, folder: Path) -> dict[str, Any]:
     """From a graph to its first expectation, less a later expectation."""
+    _answer(_graph(models.get("tandem:1")), np.ones(3))
     theta = np.array(model.theta)
     samples: list[dict[str, float]] = []
     out: dict[str, Any] = {}

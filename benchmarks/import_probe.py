@@ -1,4 +1,4 @@
-"""Import names from a module in a fresh interpreter; print seconds, and peak memory in MB. Standard library only.
+"""Import names from a module in a fresh interpreter; print the time it took, and peak memory in MB.
 
 Names are asked for one by one, so that a module which imports its parts lazily pays for them here.
 """
@@ -6,13 +6,16 @@ Names are asked for one by one, so that a module which imports its parts lazily 
 import importlib
 import json
 import sys
-import time
 
-from timing import peak_mb
+from timing import once, peak_mb
 
-if __name__ == "__main__":
-    start = time.perf_counter()
+
+def load() -> None:
     module = importlib.import_module(sys.argv[1])
     for name in sys.argv[2:]:
         getattr(module, name)
-    print(json.dumps({"seconds": time.perf_counter() - start, "peak_mb": peak_mb()}))
+
+
+if __name__ == "__main__":
+    _, spent = once(load)
+    print(json.dumps({"spent": spent, "peak_mb": peak_mb()}))

@@ -26,6 +26,7 @@ from typing import Any
 import environment
 import report
 import targets
+import timing
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -68,7 +69,8 @@ class Runner:
         failed = [run for run in runs if run["status"] != "ok"]
         if failed:
             return failed[0]
-        return {"status": "ok", **{key: statistics.median(run[key] for run in runs) for key in ("seconds", "peak_mb")}}
+        peak = statistics.median(run["peak_mb"] for run in runs)
+        return {"status": "ok", "time": timing.summary([run["spent"] for run in runs]), "peak_mb": peak}
 
     def _run(self, engine: str, task: str, model: str) -> dict[str, Any]:
         stored = self.folder / engine

@@ -62,7 +62,7 @@ ROWS: tuple[Row, ...] = (
         Row("size of what is opened", spec, "store", "bytes", "bytes", ratio=50)
         for spec in ("two_island:10", "two_island:12", "repairable:8")
     ),
-    Row("import, time", "", "import", "seconds", limit=0.3),
+    Row("import, time", "", "import", "time", limit=0.3),
     Row("import, memory", "", "import", "peak_mb", "MB", limit=60),
     Row("state space and expectation, vectorised callback", "rabbits:1000", "large", "time", limit=20),
     Row("the same, peak memory", "rabbits:1000", "large", "peak_mb", "MB", limit=2000),

@@ -44,7 +44,7 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno
 #: The core asks the tests for its memory, so that they can count it and refuse it.
 ALLOCATION = tuple(f"-D{name}=test_{name}" for name in ("malloc", "calloc", "realloc", "free"))
 #: Pretends to be a compiler without extensions: no builtins, no kernels for one instruction set.
-PLAIN = ("-U__GNUC__", "-U__clang__")
+PLAIN = ("-include", str(TESTS / "plain.h"))
 
 
 def core_sources() -> list[Path]:

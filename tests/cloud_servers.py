@@ -321,12 +321,13 @@ class GitHub:
         [asset] = [asset for asset in self.releases[f"{repo}@{tag}"]["assets"] if asset["name"] == name]
         return self.storage.pages[f"/objects/{asset['id']}"].content
 
-    def _new_release(self, repo: str, tag: str) -> dict[str, Any]:
+    def _new_release(self, repo: str, tag: str, draft: bool = False) -> dict[str, Any]:
         number = next(self.ids)
         release = {
             "id": number,
             "tag_name": tag,
             "repo": repo,
+            "draft": draft,
             "assets": [],
             "upload_url": f"{self.url}/uploads/repos/{repo}/releases/{number}/assets{{?name,label}}",
         }
@@ -367,6 +368,8 @@ class GitHub:
         for method, pattern, action in (
             ("GET", r"/api/repos/([^/]+/[^/]+)/releases/(?:tags/([^/]+)|latest)", self._get_release),
             ("POST", r"/api/repos/([^/]+/[^/]+)/releases", self._create_release),
+            ("GET", r"/api/repos/([^/]+/[^/]+)/releases", self._list_releases),
+            ("PATCH", r"/api/repos/([^/]+/[^/]+)/releases/(\d+)", self._change_release),
             ("GET", r"/api/repos/([^/]+/[^/]+)/releases/(\d+)/assets", self._list_assets),
             ("POST", r"/uploads/repos/([^/]+/[^/]+)/releases/(\d+)/assets", self._upload),
             ("GET", r"/api/repos/([^/]+/[^/]+)/releases/assets/(\d+)", self._get_asset),
@@ -395,9 +398,9 @@ class GitHub:
         handler.wfile.write(body)
 
     def _find(self, repo: str, tag: str | None) -> dict[str, Any] | None:
+        mine = [release for release in self.releases.values() if release["repo"] == repo and not release["draft"]]
         if tag is not None:
-            return self.releases.get(f"{repo}@{tag}")
-        mine = [release for release in self.releases.values() if release["repo"] == repo]
+            return next((release for release in mine if release["tag_name"] == tag), None)
         return max(mine, key=lambda release: release["id"]) if mine else None
 
     def _by_id(self, number: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -420,7 +423,16 @@ class GitHub:
         self._send(handler, *((404, {"message": "Not Found"}) if release is None else (200, release)))
 
     def _create_release(self, handler: Any, body: bytes, repo: str) -> None:
-        self._send(handler, 201, self._new_release(repo, json.loads(body)["tag_name"]))
+        wanted = json.loads(body)
+        self._send(handler, 201, self._new_release(repo, wanted["tag_name"], wanted.get("draft", False)))
+
+    def _list_releases(self, handler: Any, _: bytes, repo: str) -> None:
+        self._send(handler, 200, [release for release in self.releases.values() if release["repo"] == repo])
+
+    def _change_release(self, handler: Any, body: bytes, repo: str, number: str) -> None:
+        [release] = [release for release in self.releases.values() if release["id"] == int(number)]
+        release["draft"] = json.loads(body)["draft"]
+        self._send(handler, 200, release)
 
     def _list_assets(self, handler: Any, _: bytes, repo: str, number: str) -> None:
         [release] = [release for release in self.releases.values() if release["id"] == int(number)]

@@ -21,6 +21,7 @@ import yaml
 from rattler_build import FileEntry, assemble_package
 
 from phasic_models.channel import index_channel
+from phasic_models.conda import package_library, recipe_text
 from phasic_models.library.spec import Citation, Compatible, LibrarySpec, ModelSpec, Parameter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,6 +82,18 @@ def bare_environment(home: Path, **variables: str) -> dict[str, str]:
     """Return the variables of a user who set nothing: only the home folder is not the tester's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PHASIC", "CONDA", "PYTHON"))}
     return kept | {"HOME": str(home), "USERPROFILE": str(home), **variables}
+
+
+def library_package(
+    tmp_path: Path, content: str = "{}", *, version: str = "1.0.0", build: int = 0, category: str = "coalescent"
+) -> Path:
+    folder = tmp_path / "libraries" / category
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(content)
+    (tmp_path / "LICENSE").write_text("MIT\n")
+    spec = make_spec(category, version, build)
+    out = tmp_path / "packages"
+    return package_library(recipe_text(spec), folder, out, timestamp=TIMESTAMP, license_file=tmp_path / "LICENSE")
 
 
 def stub(

@@ -13,23 +13,10 @@ pytest.importorskip("rattler", reason="needs the build group")
 
 import rattler
 from cloud_servers import Bucket
-from conda_helpers import TIMESTAMP, index, install, make_spec, names, serve, solve, stub
+from conda_helpers import index, install, library_package, names, serve, solve, stub
 
 from phasic_models.channel import add_packages, against, index_channel
-from phasic_models.conda import package_library, recipe_text
 from phasic_models.errors import DownloadError, FormatError, LibraryError
-
-
-def library_package(
-    tmp_path: Path, content: str = "{}", *, version: str = "1.0.0", build: int = 0, category: str = "coalescent"
-) -> Path:
-    folder = tmp_path / "libraries" / category
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(content)
-    (tmp_path / "LICENSE").write_text("MIT\n")
-    spec = make_spec(category, version, build)
-    out = tmp_path / "packages"
-    return package_library(recipe_text(spec), folder, out, timestamp=TIMESTAMP, license_file=tmp_path / "LICENSE")
 
 
 def test_added_to_a_folder_beside_what_is_there(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
+import boto3
 import obstore
 import pytest
 
@@ -769,8 +770,16 @@ def test_s3_profiles(s3, clean_environment, make_library, root, tmp_path):
 
 def test_s3_without_credentials_reads_at_once(s3, clean_environment, make_library, root):
     backend(s3, "public").upload_cache(make_library())
-    everyone = {"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{s3.name}/*"}
-    put(f"{s3.endpoint}/{s3.name}?policy", json.dumps({"Version": "2012-10-17", "Statement": [everyone]}).encode())
+    owner = boto3.client(
+        "s3",
+        endpoint_url=s3.endpoint,
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        region_name="us-east-1",
+    )
+    for name in backend(s3).list_files():
+        owner.put_object_acl(Bucket=s3.name, Key=name, ACL="public-read")
+    owner.close()
     clean_environment.delenv("AWS_ACCESS_KEY_ID")
     clean_environment.delenv("AWS_SECRET_ACCESS_KEY")
     begin = time.monotonic()

@@ -314,7 +314,10 @@ BAD_ARRAYS = [
     ({"edge_target": [3, 1, 3]}, "to itself"),
     ({"edge_target": [3, 3, 2]}, "cannot be reached"),
     ({"edge_ptr": [0, 1, 2, 3, 3], "edge_target": [3, 2, 1]}, "cannot be reached"),
-    ({"edge_ptr": [0, 1, 1, 2, 3], "edge_target": [2, 3, 2]}, "no path leads"),
+    (
+        {"edge_ptr": [0, 2, 2, 3, 4], "edge_target": [1, 2, 3, 2], "edge_slot": [0, 2, 0, 1]},
+        r"state \(2\): no path leads",
+    ),
     ({"edge_slot": [2, 0, 3]}, "outside"),
     ({"edge_slot": [-1, 0, 1]}, "outside"),
     ({"edge_slot": [2, 0, 0]}, "no edge uses"),
@@ -565,6 +568,7 @@ def leads_to(*transitions):
         ("ab", "expected"),
         (((0, 0), -params("a") * 0 - 1), "negative"),
         (((0, 0), params("a"), [1.0]), "not both"),
+        (((0, 0), params("a"), None), "not both"),
     ],
 )
 def test_bad_transitions(transition, message):

@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import jsonschema
@@ -393,6 +395,16 @@ def test_other_names_of_parameters_than_the_callback_has(tmp_path):
         library.graph("second")
 
 
+def test_mistakes_of_callbacks_are_said_together_with_those_of_library_yaml(tmp_path):
+    models = MODELS.replace("    return count(state, 2)\n", "    raise RuntimeError('no rate')\n")
+    found = mistakes_of(library_folder(tmp_path, YAML.replace("license:", "licence:"), models))
+    assert [(Path(mistake.file).name, mistake.line) for mistake in found] == [
+        ("library.yaml", 1),
+        ("library.yaml", 4),
+        ("models.py", 8),
+    ]
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_build_reports_the_mistakes_of_all_models(tmp_path, jobs):
     models = MODELS.replace("return [([int", "raise OSError('gone')\n    return [([int")
@@ -509,6 +521,41 @@ def test_a_build_that_is_interrupted_leaves_nothing(folder, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             build_library(folder, tmp_path / "out", jobs=jobs, progress=interrupt)
         assert list((tmp_path / "out").iterdir()) == []
+
+
+BUILD_PROCESS = "import sys; from phasic_models.library import build_library; build_library(sys.argv[1], sys.argv[2])"
+
+
+def test_a_build_that_is_killed_leaves_the_earlier_one(folder, tmp_path):
+    out = tmp_path / "out"
+    build_library(folder, out)
+    before = contents(out)
+    slow = "    import time\n    print('here', flush=True)\n    time.sleep(60)\n    return count(state, 2)\n"
+    (folder / "models.py").write_text(MODELS.replace("    return count(state, 2)\n", slow))
+    with subprocess.Popen([sys.executable, "-c", BUILD_PROCESS, folder, out], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"here\n"
+        process.kill()
+    [left] = [path for path in out.iterdir() if path.name != "demo"]
+    assert {name: data for name, data in contents(out).items() if name.startswith("demo")} == before
+    (folder / "models.py").write_text(MODELS)
+    long_ago = time.time() - 2 * 24 * 3600
+    os.utime(left, (long_ago, long_ago))
+    build_library(folder, out)
+    assert [path.name for path in out.iterdir()] == ["demo"]
+
+
+def test_builds_at_the_same_time(folder, tmp_path):
+    lock = updated_lock(build_library(folder, tmp_path / "out"), None)
+    (folder / "library.lock").write_bytes(lock.encode())
+    code = BUILD_PROCESS.replace("sys.argv[2])", "sys.argv[2], lock=Lock.read(sys.argv[1] + '/library.lock'))").replace(
+        "build_library;", "Lock, build_library;"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, folder, tmp_path / "out"]) for _ in range(6)]
+    assert [process.wait() for process in processes] == [0] * 6
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["demo"]
+    build = build_library(folder, tmp_path / "single", lock=lock)
+    assert lock_differences(build, lock) == []
+    assert contents(tmp_path / "out") == contents(tmp_path / "single")
 
 
 def test_a_build_never_replaces_anything_else(folder, tmp_path):
@@ -663,10 +710,24 @@ def test_shipped_readmes_are_up_to_date(path):
     assert render_readme(load_library(path), text) == text, "renew it with python -m phasic_models.library"
 
 
+@pytest.fixture(scope="module")
+def shipped_builds(tmp_path_factory):
+    """A cache root that holds all libraries, and what the builds came to."""
+    root = tmp_path_factory.mktemp("cache")
+    return root, {
+        path.name: build_library(path, root / "symbolic", lock=Lock.read(path / "library.lock")) for path in SHIPPED
+    }
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_code_of_shipped_readmes_runs(path, tmp_path, monkeypatch, capsys):
-    build_library(path, tmp_path / "symbolic")
-    monkeypatch.setenv("PHASIC_CACHE_DIR", str(tmp_path))
+def test_the_committed_lock_holds(path, shipped_builds):
+    differences = lock_differences(shipped_builds[1][path.name], Lock.read(path / "library.lock"))
+    assert differences == [], "if that is meant: uv run build_models.py --update-lock"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_code_of_shipped_readmes_runs(path, shipped_builds, monkeypatch, capsys):
+    monkeypatch.setenv("PHASIC_CACHE_DIR", str(shipped_builds[0]))
     blocks = re.findall(r"```python\n(.*?)```", (path / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     for block in blocks:

@@ -9,7 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -412,6 +415,41 @@ print(seen[0].message)
     assert cache.exists(death(40).content_hash())
 
 
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 64 kB, where this user may make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, timeout=20
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True, timeout=20)
+
+
+def test_a_disk_that_fills_up(tiny_disk):
+    """Save until the disk is full: every result is right, what is there is whole, and after a clean-up all goes on."""
+    warned = 0
+    for n in range(30, 80):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            dag = SymbolicCache(tiny_disk).get_or_compute(death(n))
+        assert expectation(dag) == pytest.approx(harmonic(n))
+        assert {warning.category for warning in seen} <= {CacheWarning}
+        warned += len(seen)
+    assert warned > 0
+    assert not any(path.name.startswith(".tmp-") for path in tiny_disk.rglob("*"))
+    cache = SymbolicCache(tiny_disk)
+    entries = cache.list_entries()
+    assert entries
+    assert all(cache.load_dag(entry.hash) is not None for entry in entries)
+    cache.clear()
+    cache.get_or_compute(death(81))
+    assert cache.exists(death(81).content_hash())
+
+
 def run_python(script: str) -> str:
     environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parent), PYTHONDONTWRITEBYTECODE="1")
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
@@ -514,8 +552,6 @@ def test_a_stale_or_failing_lock_does_not_hang(cache, monkeypatch):
 
 def test_a_lock_saves_the_second_computation(cache, monkeypatch):
     monkeypatch.setattr(symbolic_cache, "LOCK_FROM_EDGES", 0)
-    import threading
-
     counted = []
     eliminate = Graph.eliminate
 
@@ -545,8 +581,6 @@ class CacheMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        import tempfile
-
         self.folder = Path(tempfile.mkdtemp())
         self.shared = self.folder / "shared"
         self.graphs = {n: death(n) for n in range(1, 6)}
@@ -565,8 +599,6 @@ class CacheMachine(RuleBasedStateMachine):
             return SymbolicCache(self.own, max_cache_size_gb=self.limit)
 
     def quietly(self, function):
-        import warnings
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CacheWarning)
             return function()

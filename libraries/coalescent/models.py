@@ -61,6 +61,44 @@ def two_island_blocks(state, samples):
     return transitions
 
 
+def two_island_joint(state, samples):
+    """Two islands as in `two_island_blocks`, with branches told apart by where the samples below them were taken.
+
+    With samples ``[a, b]`` there are ``(a + 1)(b + 1) - 1`` kinds of branches, of i samples from the first island and j
+    from the second; kind ``(i, j)`` is number ``i(b + 1) + j - 1``, counted from 0. The state holds the numbers of branches
+    of each kind on the first island, then those on the second; theta is ``[coalescence_rate, migration_rate]``.
+    """
+    a, b = samples
+    kinds = (a + 1) * (b + 1) - 1
+    if len(state) == 0:
+        counts = [0] * (2 * kinds)
+        counts[b] = a  # kind (1, 0), on the first island
+        counts[kinds] = b  # kind (0, 1), on the second
+        return [(counts, 1.0, [1.0, 0.0])]
+    if sum(state) == 1:
+        return []
+    transitions = []
+    for island in (0, kinds):
+        present = [kind for kind in range(kinds) if state[island + kind] > 0]
+        for kind in present:
+            count = int(state[island + kind])
+            target = [int(number) for number in state]
+            target[island + kind] -= 1
+            target[kinds - island + kind] += 1
+            transitions.append((target, 0.0, [0.0, count]))
+            for other in present:
+                pairs = comb(count, 2) if other == kind else count * int(state[island + other])
+                if other < kind or pairs == 0:
+                    continue
+                target = [int(number) for number in state]
+                target[island + kind] -= 1
+                target[island + other] -= 1
+                # Numbers of kinds add up like (i, j) do, since both parts stay below their place value.
+                target[island + kind + other + 1] += 1
+                transitions.append((target, 0.0, [pairs, 0.0]))
+    return transitions
+
+
 def two_island_lineages(state, samples):
     """Two islands that differ in size and in migration; the state is ``[lineages on island 1, on island 2]``.
 

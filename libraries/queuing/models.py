@@ -200,10 +200,11 @@ def priority(state, capacity):
     high, low = (int(count) for count in state)
     if high + low == 0:
         return []
+    transitions = []
     if high > 0:
-        transitions = [([high - 1, low], 0.0, [0.0, 0.0, 1.0, 0.0])]
+        transitions.append(([high - 1, low], 0.0, [0.0, 0.0, 1.0, 0.0]))
     else:
-        transitions = [([high, low - 1], 0.0, [0.0, 0.0, 0.0, 1.0])]
+        transitions.append(([high, low - 1], 0.0, [0.0, 0.0, 0.0, 1.0]))
     if high < capacity:
         transitions.append(([high + 1, low], 0.0, [1.0, 0.0, 0.0, 0.0]))
     if low < capacity:

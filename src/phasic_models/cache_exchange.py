@@ -78,7 +78,9 @@ def export_entries(
     for key in dict.fromkeys(keys):
         dag = cache.load_dag(key)
         if dag is None:
-            raise ModelNotFoundError(f"{key}: corrupt in every layer; compute it again before it is exported")
+            raise ModelNotFoundError(
+                f"{key}: no layer holds an intact copy any more; compute it again before it is exported"
+            )
         files = encode_entry(dag)
         files[".json"] = files.get(".json") or dag_to_json(dag)
         meta = cache.meta(key)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .engine import reachable
 from .errors import GraphError
 from .explore import RawTransitions, show_state
 from .expr import Expr, Parameter, WeightTable, is_pointer, read_only
@@ -298,25 +299,6 @@ def _check_constant_probabilities(raw: RawTransitions, weights: _Weights) -> Non
             f"state {show_state(raw.states[worst].tolist())}: the jump probabilities sum to {total[worst]:.17g}, "
             "which is more than one (discrete=True)"
         )
-
-
-def reachable(
-    ptr: npt.NDArray[np.int64], target: npt.NDArray[np.integer], roots: npt.NDArray[np.integer]
-) -> npt.NDArray[np.bool_]:
-    """Return which vertices can be reached from `roots` along the edges."""
-    n = ptr.size - 1
-    seen = np.zeros(n, dtype=np.bool_)
-    seen[roots] = True
-    marks = seen.view(np.uint8).data
-    starts, targets = ptr.tolist(), target.tolist()
-    stack = roots.tolist()
-    while stack:
-        vertex = stack.pop()
-        for other in targets[starts[vertex] : starts[vertex + 1]]:
-            if not marks[other]:
-                marks[other] = 1
-                stack.append(other)
-    return seen
 
 
 def check_absorption(ptr: npt.NDArray[np.int64], target: npt.NDArray[np.integer], name: Callable[[int], str]) -> None:

@@ -190,10 +190,11 @@ def list_models(category: str | None = None, *, cache_dir: str | os.PathLike[str
         Names that :func:`load_model` takes, sorted, with numbers in numerical order.
     """
     names = (located.name for located in models(cache_dir=cache_dir))
-    return sorted((name for name in names if category in (None, name.split("/")[0])), key=_natural)
+    return sorted((name for name in names if category in (None, name.split("/")[0])), key=natural_key)
 
 
-def _natural(text: str) -> list[tuple[bool, int, str]]:
+def natural_key(text: str) -> list[tuple[bool, int, str]]:
+    """Key for sorting names so that n_3 comes before n_10."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", text)]
 
 
@@ -390,7 +391,7 @@ def _not_found(name: str, layers: list[Layer]) -> ModelNotFoundError:
     import difflib
 
     category, _, bare = name.rpartition("/")
-    known = sorted({located.name for located in models(layers=layers)}, key=_natural)
+    known = sorted({located.name for located in models(layers=layers)}, key=natural_key)
     lines = [f"no model {name!r} in any cache layer"]
     near = difflib.get_close_matches(name, known, n=4, cutoff=0.6)
     near += [other for other in known if other.split("/")[1] == bare and other not in near]

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from .conda import PackageContent, package_differences, read_package
+from .conda import PackageContent, package_differences, read_package, require_tools
 from .errors import DownloadError, LibraryError
 from .formats.files import TEMPORARY_PREFIX, sha256_file
 
 if TYPE_CHECKING:
     from rattler import Client
 
-__all__ = ["add_packages", "against", "index_channel"]
+__all__ = ["add_packages", "against", "find_package", "index_channel", "refusal"]
 
 
 def index_channel(channel_dir: Path) -> None:
@@ -43,8 +44,8 @@ def add_packages(packages: Iterable[Path], channel: str) -> list[str]:
     packages
         ``noarch`` packages.
     channel
-        A folder, or ``s3://bucket/folder``. Credentials, region and endpoint of S3 come from the usual ``AWS_…``
-        variables.
+        A folder; ``s3://bucket/folder``, with credentials, region and endpoint from the usual ``AWS_…`` variables; or
+        ``prefix:channel`` or ``anaconda:owner`` for the servers of `phasic_models.upload`.
 
     Returns
     -------
@@ -57,7 +58,14 @@ def add_packages(packages: Iterable[Path], channel: str) -> list[str]:
         Where a package of the same name, version and build number, but with other bytes, is there. Then nothing is
         added.
     """
+    require_tools()
     contents = {path: read_package(path) for path in packages}
+    kind, _, name = channel.partition(":")
+    if kind in ("prefix", "anaconda"):
+        # Only here: it needs this module.
+        from .upload import upload_packages
+
+        return upload_packages(list(contents), kind, name)
     if channel.startswith("s3://"):
         return _add_to_bucket(contents, channel)
     return _add_to_folder(contents, Path(channel))
@@ -73,7 +81,7 @@ def _add_to_folder(contents: Mapping[Path, PackageContent], channel: Path) -> li
         if path.name not in present:
             new.append(path)
         elif sha256_file(present[path.name]) != content.sha256:
-            raise LibraryError(_taken(path, content, str(channel), read_package(present[path.name])))
+            raise LibraryError(refusal(path, content, str(channel), read_package(present[path.name])))
     for path in new:
         # A reader of the channel must never see half a package.
         temporary = folder / f"{TEMPORARY_PREFIX}{path.name}.part"
@@ -108,12 +116,12 @@ def _add_to_bucket(contents: Mapping[Path, PackageContent], channel: str) -> lis
             if path.name not in present:
                 new.append(path)
             elif bytes(obstore.get(store, present[path.name]).bytes()) != path.read_bytes():
-                raise LibraryError(_taken(path, content, channel))
+                raise LibraryError(refusal(path, content, channel))
         for path in new:
             try:
                 obstore.put(store, f"{folder}/{path.name}", path.read_bytes(), mode="create")
             except AlreadyExistsError:
-                raise LibraryError(_taken(path, contents[path], channel)) from None
+                raise LibraryError(refusal(path, contents[path], channel)) from None
     except BaseError as error:
         raise DownloadError(f"{channel}: {error}") from error
     credentials = None
@@ -136,16 +144,7 @@ def _refuse_other_build(path: Path, content: PackageContent, present: Iterable[s
     for other in present:
         stem = other.removesuffix(".conda").rsplit("-", 2)
         if other != path.name and stem[:2] == [name, version] and stem[2].endswith(f"_{number}"):
-            raise LibraryError(_taken(path, content, f"{channel} as {other}"))
-
-
-def _taken(path: Path, content: PackageContent, channel: str, theirs: PackageContent | None = None) -> str:
-    name, version, number = content.identity
-    lines = "".join(f"\n  {line}" for line in package_differences(content, theirs)) if theirs else ""
-    return (
-        f"{path.name}: {name} {version} build {number} is already in {channel}, with other bytes. A published build is "
-        f"never replaced: raise 'build' or 'version' in library.yaml.{lines}"
-    )
+            raise LibraryError(refusal(path, content, f"{channel} as {other}"))
 
 
 def against(package: Path, published: str, scratch: Path) -> list[str] | None:
@@ -172,16 +171,12 @@ def against(package: Path, published: str, scratch: Path) -> list[str] | None:
         Where the published package cannot be had.
     """
     from rattler import Client
-    from rattler.exceptions import GatewayError
     from rattler.package_streaming import download_to_path
 
     ours = read_package(package)
     url = published
     if not published.endswith(".conda"):
-        try:
-            found = _find(published, ours.identity, scratch)
-        except GatewayError as error:
-            raise DownloadError(f"{published}: not a channel that can be read ({error})") from error
+        found = find_package(published, ours.identity, scratch)
         if found is None:
             return None
         if found[1] == ours.sha256:
@@ -204,21 +199,65 @@ def against(package: Path, published: str, scratch: Path) -> list[str] | None:
     return package_differences(ours, theirs)
 
 
-def _find(channel: str, identity: tuple[str, str, int], scratch: Path) -> tuple[str, str] | None:
-    """Return URL and SHA-256 of a package in a channel, None where the channel has no such version and build number."""
+def find_package(channel: str, identity: tuple[str, str, int], scratch: Path) -> tuple[str, str] | None:
+    """Look a package up in a channel.
+
+    Parameters
+    ----------
+    channel
+        URL or folder of the channel.
+    identity
+        Name, version and build number.
+    scratch
+        Folder for the channel's index.
+
+    Returns
+    -------
+    tuple of str or None
+        URL and SHA-256 of the package; None where the channel has no such version and build number.
+
+    Raises
+    ------
+    DownloadError
+        Where the channel cannot be read.
+    """
     from rattler import Channel, Gateway
+    from rattler.exceptions import GatewayError
 
     name, version, number = identity
     url = channel if "://" in channel else Path(channel).resolve().as_uri()
-    # A cache of its own: the usual one would be asked for news of a channel that was built again a moment ago, and the
-    # client takes "not modified" from some servers for an error.
-    gateway = Gateway(cache_dir=scratch / "repodata")
+    # A new cache each time: py-rattler 0.28 takes the answer "not modified" for an error where a channel has shards.
+    gateway = Gateway(cache_dir=Path(tempfile.mkdtemp(prefix="repodata-", dir=scratch)))
 
     async def query() -> Any:
         return await gateway.query([Channel(url)], ["noarch"], [name], recursive=False)
 
-    for records in asyncio.run(query()):
+    try:
+        answer = asyncio.run(query())
+    except GatewayError as error:
+        raise DownloadError(f"{channel}: not a channel that can be read ({error})") from error
+    for records in answer:
         for record in records:
             if str(record.version) == version and record.build_number == number:
                 return record.url, record.sha256.hex()
     return None
+
+
+def refusal(path: Path, content: PackageContent, where: str, theirs: PackageContent | None = None) -> str:
+    """Say that a package is published with other bytes already, and what to do.
+
+    Parameters
+    ----------
+    path, content
+        Our package.
+    where
+        The channel or package that has it.
+    theirs
+        Content of the published package, to say what differs.
+    """
+    name, version, number = content.identity
+    lines = "".join(f"\n  {line}" for line in package_differences(content, theirs)) if theirs else ""
+    return (
+        f"{path.name}: {name} {version} build {number} is already in {where}, with other bytes. A published build is "
+        f"never replaced: raise 'build' or 'version' in library.yaml.{lines}"
+    )

@@ -8,6 +8,7 @@ and the package is assembled from the rendered metadata with a time that comes f
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .archive import path_problem
 from .compat import VersionRange
-from .errors import FormatError, LibraryError
+from .errors import FormatError, LibraryError, PhasicModelsError
 from .formats.files import TEMPORARY_PREFIX, sha256_file
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "package_name",
     "read_package",
     "recipe_text",
+    "require_tools",
 ]
 
 ALL_PACKAGE = "phasic-models-all"
@@ -44,6 +46,30 @@ CACHE_FOLDER = "share/phasic_cache/symbolic"
 HOMEPAGE = "https://github.com/munch-group/phasic-models"
 #: Another level gives other bytes. Every .conda that was published was packed at this one.
 _COMPRESSION_LEVEL = 9
+
+
+def require_tools() -> None:
+    """Check that what packages are made with is installed; the toolkit itself does without.
+
+    Raises
+    ------
+    PhasicModelsError
+        Where something is missing; the message says what, and how to get it.
+    """
+    missing = [
+        package
+        for package, module in (
+            ("py-rattler-build", "rattler_build"),
+            ("py-rattler", "rattler"),
+            ("deflate", "deflate"),
+        )
+        if importlib.util.find_spec(module) is None
+    ]
+    if missing:
+        raise PhasicModelsError(
+            f"packages and channels are made with {', '.join(missing)}, which this Python does not have. "
+            "In a checkout 'uv run' installs them; their versions are in the group 'build' of pyproject.toml"
+        )
 
 
 def package_name(category: str) -> str:

@@ -41,6 +41,33 @@ class Pattern(NamedTuple):
 _PATTERN_DTYPES = (np.int32, np.int32, np.int64, np.int32, np.int64, np.int32)
 
 
+def reachable(ptr: npt.NDArray[Any], target: npt.NDArray[Any], roots: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which vertices can be reached from `roots`, shape (n,).
+
+    Parameters
+    ----------
+    ptr, target
+        Edges by source; `ptr` has n + 1 entries, and every target lies in [0, n).
+    roots
+        Where to start.
+    """
+    n = ptr.size - 1
+    seen = np.empty(n, dtype=np.uint8)
+    status = lib.pm_reachable(
+        n,
+        _in("int64_t[]", np.ascontiguousarray(ptr, dtype=np.int64)),
+        _in("int32_t[]", np.ascontiguousarray(target, dtype=np.int32)),
+        roots.size,
+        _in("int32_t[]", np.ascontiguousarray(roots, dtype=np.int32)),
+        ffi.from_buffer("uint8_t[]", seen, require_writable=True),
+    )
+    if status == lib.PM_E_MEMORY:
+        raise MemoryError(f"out of memory for a graph of {n} vertices")
+    if status != lib.PM_OK:
+        raise IndexError("a root is no vertex of the graph")
+    return seen.view(np.bool_)
+
+
 def symbolic(graph: Graph, order: Any = None, block_ptr: Any = None) -> tuple[Pattern, int, str]:
     """Find the order and fill pattern of a graph.
 

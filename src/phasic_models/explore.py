@@ -197,7 +197,7 @@ class StateExplorer:
         where = f"{where} to {show_state(state)}"
         value = parts[1]
         if isinstance(value, Expr):
-            if len(parts) == 3 and len(parts[2]):
+            if len(parts) == 3 and np.size(parts[2]):
                 raise GraphError(f"{where}: give either an expression or coefficients, not both")
             return state, self._expression(value, where)
         if len(parts) == 3:

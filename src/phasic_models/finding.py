@@ -68,7 +68,7 @@ def search_models(
         except (DownloadError, FormatError, ImportError) as error:
             # What is installed is an answer as well; an unreachable index should not take it away.
             note = f"only installed models were searched: {error}"
-    return sorted(found.values()), note
+    return sorted(found.values(), key=lambda hit: catalogue.natural_key(hit.name)), note
 
 
 def _offered(index: Sequence[str] | None, offline: bool | None) -> list[tuple[Hit, str]]:

@@ -13,7 +13,7 @@ import re
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,8 @@ class Repository:
         """Return the API's description of a release."""
         place = "latest" if tag == "latest" else f"tags/{quote(tag, safe='')}"
         try:
-            return self._call("GET", f"{self.api}/repos/{self.name}/releases/{place}")
+            found: dict[str, Any] = self._call("GET", f"{self.api}/repos/{self.name}/releases/{place}")
+            return found
         except DownloadError as error:
             if missing_ok and isinstance(error.__cause__, _StatusError) and error.__cause__.code in (401, 403, 404):
                 return None
@@ -137,25 +138,46 @@ class Repository:
             )
 
     def ensure_release(self, tag: str) -> dict[str, Any]:
-        """Return a release, made where it is missing."""
-        release = self.release(tag, missing_ok=True)
+        """Return a release; where it is missing, a draft, which nobody else sees until `show` is called."""
+        release = self.release(tag, missing_ok=True) or self._draft(tag)
         if release is not None:
             return release
-        body = {"tag_name": tag, "name": tag, "body": "Model libraries; SHA256SUMS lists their checksums."}
-        return self._call("POST", f"{self.api}/repos/{self.name}/releases", body)
+        body = {
+            "tag_name": tag,
+            "name": tag,
+            "body": "Model libraries; SHA256SUMS lists their checksums.",
+            "draft": True,
+        }
+        made: dict[str, Any] = self._call("POST", f"{self.api}/repos/{self.name}/releases", body)
+        return made
+
+    def _draft(self, tag: str) -> dict[str, Any] | None:
+        """Return the draft that an earlier run left; drafts are not found by their tag."""
+        for entry in self._pages(f"{self.api}/repos/{self.name}/releases"):
+            if entry.get("draft") and entry.get("tag_name") == tag:
+                return entry
+        return None
+
+    def show(self, release: Mapping[str, Any]) -> bool:
+        """Make a draft visible; False where it was already."""
+        if not release.get("draft"):
+            return False
+        self._call("PATCH", f"{self.api}/repos/{self.name}/releases/{release['id']}", {"draft": False})
+        return True
 
     def assets(self, release: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Return all files of a release by name, fresh from the server."""
-        found: dict[str, dict[str, Any]] = {}
+        entries = self._pages(f"{self.api}/repos/{self.name}/releases/{release['id']}/assets")
+        return {entry["name"]: entry for entry in entries}
+
+    def _pages(self, address: str) -> Iterator[dict[str, Any]]:
         for page in range(1, 101):
-            address = f"{self.api}/repos/{self.name}/releases/{release['id']}/assets?per_page=100&page={page}"
-            entries = self._call("GET", address)
+            entries = self._call("GET", f"{address}?per_page=100&page={page}")
             if not isinstance(entries, list):
-                raise DownloadError(f"{address}: expected a list of files")
-            found.update({entry["name"]: entry for entry in entries})
+                raise DownloadError(f"{address}: expected a list, so this is not GitHub's API")
+            yield from entries
             if len(entries) < 100:
-                break
-        return found
+                return
 
     def upload(self, release: Mapping[str, Any], name: str, content: bytes | Path) -> dict[str, Any]:
         """Attach a file to a release; one of that name must not be there."""
@@ -200,7 +222,8 @@ class Repository:
 def _exchange(method: str, address: str, headers: Mapping[str, str], data: Any, options: TransferOptions) -> Any:
     """Do one request of the API and decode its answer."""
     request = urllib.request.Request(address, data=data, headers=dict(headers), method=method)
-    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=ssl_context()))
+    context = ssl_context() if address.lower().startswith("https:") else None
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
     try:
         with opener.open(request, timeout=options.timeout) as response:
             answer = response.read(_ANSWER_LIMIT)

@@ -78,6 +78,9 @@ class Shelf(Protocol):
     def address(self, name: str) -> str:
         """Return what the index says of where a file lies."""
 
+    def finish(self) -> bool:
+        """Show what was published; False where there is nothing to do."""
+
 
 def _refuse_other_content(where: str, there: str, new: str) -> LibraryError:
     return LibraryError(
@@ -130,6 +133,10 @@ class ObjectShelf:
     def address(self, name: str) -> str:
         """Return the name alone, so that a copy of the whole folder is a mirror."""
         return name
+
+    def finish(self) -> bool:
+        """Show what was published: here it is seen as soon as it is written."""
+        return False
 
 
 class LocalShelf:
@@ -205,6 +212,10 @@ class LocalShelf:
         """Return the name alone, so that a copy of the whole folder is a mirror."""
         return name
 
+    def finish(self) -> bool:
+        """Show what was published: here it is seen as soon as it is written."""
+        return False
+
 
 class GitHubShelf:
     """The files attached to a release on GitHub."""
@@ -265,6 +276,10 @@ class GitHubShelf:
     def address(self, name: str) -> str:
         """Return the whole address, because every release has a folder of its own."""
         return self.repository.download_url(self.tag, name)
+
+    def finish(self) -> bool:
+        """Let the release, a draft until now, be seen."""
+        return self.repository.show(self.release)
 
 
 def open_shelf(to: str, options: TransferOptions) -> Shelf:
@@ -378,7 +393,7 @@ def publish(
             artefact.sha256,
             f"{shelf.url}/{name}",
             f"{shelf.url}/{INDEX_NAME}",
-            created or changed or indexed,
+            any((created, changed, indexed, shelf.finish())),
         )
 
 

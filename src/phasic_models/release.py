@@ -14,8 +14,8 @@ from pathlib import Path
 
 from .archive import make_tarball
 from .channel import against, index_channel
-from .conda import ALL_PACKAGE, all_recipe_text, package_all, package_library, package_name, recipe_text
-from .errors import LibraryError, PhasicModelsError
+from .conda import ALL_PACKAGE, all_recipe_text, package_all, package_library, package_name, recipe_text, require_tools
+from .errors import LibraryError
 from .formats.files import sha256_file, write_atomic
 from .index import write_release_files
 from .library import (
@@ -106,6 +106,7 @@ def make_release(
     LibraryError
         Where libraries are wrong, or a build disagrees with its lock, recipe or README. Nothing is packaged then.
     """
+    require_tools()
     libraries = _load(root, categories)
     locks = {library.category: Lock.read_if_present(library.lock_path) for library in libraries}
     builds = _build(libraries, out / "libraries", locks, jobs, progress)
@@ -293,12 +294,8 @@ def _package(root: Path, out: Path, library: Library, build: LibraryBuild) -> Pa
 
 
 def _tarball(out: Path, build: LibraryBuild) -> Path:
-    try:
-        from deflate import gzip_compress
-    except ImportError as error:
-        raise PhasicModelsError(
-            "a release packs its tarballs with the package 'deflate', which is not installed; 'uv run' installs it"
-        ) from error
+    from deflate import gzip_compress
+
     target = out / "archives" / f"{build.category}_models_v{build.version}.tar.gz"
     # libdeflate at a pinned version, because zlib's bytes differ from one Python to the next.
     return make_tarball(

@@ -25,7 +25,8 @@ REMOTE_SCHEMES = ("http", "https", "s3", "gs", "az")
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 # Names that other clients read for a private certificate authority, the most specific first.
-_CA_VARIABLES = ("PHASIC_MODELS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "SSL_CERT_FILE")
+# SSL_CERT_FILE is not among them: the TLS libraries read it themselves.
+_CA_VARIABLES = ("PHASIC_MODELS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE")
 
 
 def flag(name: str) -> bool:
@@ -166,17 +167,18 @@ def ssl_context() -> ssl.SSLContext:
     return context
 
 
-def client_options(options: TransferOptions, *, allow_http: bool, headers: Mapping[str, str] | None = None) -> Any:
+def client_options(options: TransferOptions, *, plain: bool, headers: Mapping[str, str] | None = None) -> Any:
     """Return obstore's client options: time-outs, certificate authorities and headers (proxies it reads itself)."""
     settings: dict[str, Any] = {
-        "allow_http": allow_http,
+        "allow_http": plain,
         "connect_timeout": timedelta(seconds=options.connect_timeout),
         # A limit on the whole request would cut off every large file on a slow line; only silence counts.
         "timeout": timedelta(days=7),
         "read_timeout": timedelta(seconds=options.timeout),
         "user_agent": USER_AGENT,
     }
-    bundle = ca_bundle()
+    # A redirect may lead from plain HTTP to TLS, but not to a private server's; and to parse a bundle takes its time.
+    bundle = None if plain else ca_bundle()
     if bundle is not None:
         settings["root_certificate"] = bundle
     if headers:
@@ -207,7 +209,7 @@ def http_store(url: str, options: TransferOptions, headers: Mapping[str, str] | 
     from obstore.store import HTTPStore
 
     return HTTPStore(
-        url, client_options=client_options(options, allow_http=True, headers=headers), retry_config=_NO_RETRIES
+        url, client_options=client_options(options, plain=url.lower().startswith("http:"), headers=headers), retry_config=_NO_RETRIES
     )
 
 
@@ -243,11 +245,11 @@ def s3_store(
         # Without any credentials the engine would look for those of a cloud machine and hang for seconds elsewhere;
         # published libraries are readable by everyone.
         settings["skip_signature"] = True
-    allow_http = str(endpoint or "").startswith("http://")
+    plain = str(endpoint or "").startswith("http://")
     return S3Store(
         bucket,
         config=settings,
-        client_options=client_options(options, allow_http=allow_http),
+        client_options=client_options(options, plain=plain),
         retry_config=_NO_RETRIES,
         credential_provider=provider,
     )
@@ -340,7 +342,7 @@ def gcs_store(
     return GCSStore(
         bucket,
         config=settings,
-        client_options=client_options(options, allow_http=str(settings.get("base_url", "")).startswith("http://")),
+        client_options=client_options(options, plain=str(settings.get("base_url", "")).startswith("http://")),
         retry_config=_NO_RETRIES,
         credential_provider=provider,
     )
@@ -396,7 +398,7 @@ def azure_store(
     return AzureStore(
         container,
         config=settings,
-        client_options=client_options(options, allow_http=str(endpoint or "").startswith("http://")),
+        client_options=client_options(options, plain=str(endpoint or "").startswith("http://")),
         retry_config=_NO_RETRIES,
     )
 

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from . import catalogue, prefix
 from .entries import SUFFIXES, CacheWarning, EntryStore, is_hash, stamp
@@ -339,6 +339,12 @@ class SymbolicCache:
                     lock.release()
 
     # -- inspecting ---------------------------------------------------------------------------------------------------
+
+    @overload
+    def info(self) -> CacheInfo: ...
+
+    @overload
+    def info(self, hash_key: str) -> CacheEntry: ...
 
     def info(self, hash_key: str | None = None) -> CacheInfo | CacheEntry:
         """Describe the cache, or one entry.

@@ -175,17 +175,16 @@ class _Lowering:
         above: list[bytes] = []
         below: list[bytes] = []
         for atom, exponent in factors:
-            if isinstance(atom, Parameter):
-                slot = self._affine((0.0, (self.index_of(atom),), (1.0,)))
-            else:
-                slot = self.lower(atom)
-            (above if exponent > 0 else below).append(self._power(slot, abs(exponent)))
+            (above if exponent > 0 else below).append(self._power(self._atom(atom), abs(exponent)))
         above.sort()
         below.sort()
         if coefficient != 1 or not above:
             above.insert(0, self._affine((_to_float(coefficient), (), ())))
         numerator = self._chain(above)
         return self._operation(OP_DIV, numerator, self._chain(below)) if below else numerator
+
+    def _atom(self, atom: Parameter | Expr) -> bytes:
+        return self.lower(atom) if isinstance(atom, Expr) else self._affine((0.0, (self.index_of(atom),), (1.0,)))
 
     def _chain(self, factors: Sequence[bytes]) -> bytes:
         digest = factors[0]

@@ -259,23 +259,23 @@ static void reuse(void) {
 
 /* Moments of the survival function by quadrature: integral of sf = E[T]. */
 static void agrees_with_the_mean(void) {
-    for (uint64_t seed = 0; seed < 10; seed++) {
+    for (uint64_t seed = 0; seed < 4; seed++) {
         chain *c = chain_random(seed, 10, 1, 0.3, 0, 0);
         pm_uniform *u = NULL;
         REQUIRE(pm_uniform_new(c->plan, &u) == PM_OK);
         double mean = 0.0;
         CHECK_INT(pm_moments(c->plan, c->one, 1, NULL, 1, NULL, &mean, NULL), PM_OK);
-        /* Gauss-Legendre with three points on many short pieces. */
+        /* Gauss-Legendre with three points on pieces that grow: time is the cube of x. */
         const double node = 0.774596669241483377;
-        const double end = 60.0 * mean;
-        const int pieces = 4000;
+        const double end = cbrt(60.0 * mean);
+        const int pieces = 300;
         double sum = 0.0;
         for (int i = 0; i < pieces; i++) {
             const double h = end / pieces;
-            const double middle = (i + 0.5) * h;
-            const double times[] = {middle - node * h / 2, middle, middle + node * h / 2};
+            const double x[] = {(i + 0.5) * h - node * h / 2, (i + 0.5) * h, (i + 0.5) * h + node * h / 2};
+            const double times[] = {x[0] * x[0] * x[0], x[1] * x[1] * x[1], x[2] * x[2] * x[2]};
             CHECK_INT(eval(c, u, 3, times), PM_OK);
-            sum += h * (5.0 * sf[0] + 8.0 * sf[1] + 5.0 * sf[2]) / 18.0;
+            sum += h * (5.0 * sf[0] * 3.0 * x[0] * x[0] + 8.0 * sf[1] * 3.0 * x[1] * x[1] + 5.0 * sf[2] * 3.0 * x[2] * x[2]) / 18.0;
         }
         CHECK_CLOSE(sum, mean, 1e-9);
         pm_uniform_free(u);

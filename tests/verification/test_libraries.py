@@ -6,6 +6,7 @@ the libraries. A model without a truth fails here: it may not call itself verifi
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -108,14 +109,30 @@ def test_site_frequency_spectrum(n):
 @pytest.mark.parametrize("n", [2, 4, 6, 8, 10])
 def test_two_island_branch_lengths(n):
     theta = (1.3, 0.4)
-    states, law = truth_coalescent.structured([n // 2] * 2, [1.3, 1.3], [[0, 0.4], [0.4, 0]], sizes=True)
+    states, law = truth_coalescent.structured([n // 2] * 2, [1.3, 1.3], [[0, 0.4], [0.4, 0]], below="size")
     model = model_of(f"coalescent/two_island_{n}")
     assert len(model.states) == len(states) + 3  # the starting vertex and a common ancestor on either island
     for island in (0, 1):
         for size in range(1, n):
-            reward = [sum(lineage == (island, size) for lineage in state) for state in states]
+            reward = [state.count((island, (size,))) for state in states]
             ours = model.expectation(theta, rewards=model.states[:, island * n + size - 1])
             assert ours == pytest.approx(law.mean(reward), rel=1e-10)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_joint_branch_lengths(n):
+    theta = (1.3, 0.4)
+    states, law = truth_coalescent.structured([n, n], [1.3, 1.3], [[0, 0.4], [0.4, 0]], below="origin")
+    model = model_of(f"coalescent/joint_sfs_{n}_{n}")
+    assert len(model.states) == len(states) + 3
+    kinds = (n + 1) ** 2 - 1
+    for i, j in itertools.product(range(n + 1), repeat=2):
+        if 0 < i + j < 2 * n:
+            kind = i * (n + 1) + j - 1
+            for island in (0, 1):
+                reward = [state.count((island, (i, j))) for state in states]
+                ours = model.expectation(theta, rewards=model.states[:, island * kinds + kind])
+                assert ours == pytest.approx(law.mean(reward), rel=1e-10)
 
 
 def test_vertex_counts_of_the_literature():

@@ -78,21 +78,23 @@ def fu_covariance(n, i, j):
     return 4 * value
 
 
-def structured(samples, coalescence, migration, *, sizes):
+def structured(samples, coalescence, migration, *, below=None):
     """Structured coalescent of individual lineages ``(deme, samples below)``.
 
-    Every pair in the same deme meets at the deme's rate and every lineage moves at its rate. Without `sizes`, the
-    numbers below are forgotten, which makes the chain smaller and leaves the time the same.
+    Every pair in the same deme meets at the deme's rate and every lineage moves at its rate. `below` says what is kept of
+    the samples below a lineage: their number ("size"), their number by deme ("origin"), or nothing, which makes the
+    chain smaller and leaves the time the same.
     """
-    start = tuple(sorted((deme, 1) for deme, number in enumerate(samples) for _ in range(number)))
+    one = {"origin": lambda deme: tuple(int(k == deme) for k in range(len(samples)))}.get(below, lambda deme: (1,))
+    start = tuple(sorted((deme, one(deme)) for deme, number in enumerate(samples) for _ in range(number)))
 
     def events(lineages):
         for x, y in itertools.combinations(range(len(lineages)), 2):
             (deme, size), (other_deme, other_size) = lineages[x], lineages[y]
             if deme == other_deme:
                 rest = [lineage for k, lineage in enumerate(lineages) if k not in (x, y)]
-                merged = tuple(sorted([*rest, (deme, size + other_size if sizes else 1)]))
-                yield coalescence[deme], merged if rest else None
+                together = tuple(map(sum, zip(size, other_size, strict=True))) if below else size
+                yield coalescence[deme], tuple(sorted([*rest, (deme, together)])) if rest else None
         for x, (deme, size) in enumerate(lineages):
             for target, rate in enumerate(migration[deme]):
                 if target != deme and rate > 0:
@@ -176,7 +178,7 @@ def two_island(n):
     def law(theta):
         coalescence, migration = theta
         half = n // 2
-        return structured([half, n - half], [coalescence] * 2, [[0, migration], [migration, 0]], sizes=False)[1]
+        return structured([half, n - half], [coalescence] * 2, [[0, migration], [migration, 0]])[1]
 
     return law
 
@@ -184,7 +186,7 @@ def two_island(n):
 def unequal_islands(n):
     def law(theta):
         c1, c2, m12, m21 = theta
-        return structured([n // 2, n - n // 2], [c1, c2], [[0, m12], [m21, 0]], sizes=False)[1]
+        return structured([n // 2, n - n // 2], [c1, c2], [[0, m12], [m21, 0]])[1]
 
     return law
 
@@ -194,7 +196,7 @@ def island_model(samples):
         coalescence, migration = theta
         d = len(samples)
         moves = [[0.0 if i == j else migration / (d - 1) for j in range(d)] for i in range(d)]
-        return structured(samples, [coalescence] * d, moves, sizes=False)[1]
+        return structured(samples, [coalescence] * d, moves)[1]
 
     return law
 
@@ -202,7 +204,7 @@ def island_model(samples):
 def seed_bank(n):
     def law(theta):
         coalescence, dormancy, wake = theta
-        return structured([n, 0], [coalescence, 0.0], [[0, dormancy], [wake, 0]], sizes=False)[1]
+        return structured([n, 0], [coalescence, 0.0], [[0, dormancy], [wake, 0]])[1]
 
     return law
 
@@ -211,6 +213,7 @@ TRUTH = {
     **{f"n_samples_{n}": lambda theta, n=n: TreeHeight(n, theta[0]) for n in (3, 5, 10, 20, 50, 100)},
     **{f"sfs_{n}": lambda theta, n=n: TreeHeight(n, theta[0]) for n in (5, 10, 15, 20, 25)},
     **{f"two_island_{n}": two_island(n) for n in (2, 4, 6, 8, 10, 12)},
+    **{f"joint_sfs_{n}_{n}": two_island(2 * n) for n in (2, 3, 4)},
     **{f"unequal_islands_{n}": unequal_islands(n) for n in (2, 10, 20)},
     "four_demes_same": island_model([2, 0, 0, 0]),
     "four_demes_different": island_model([1, 1, 0, 0]),

@@ -25,10 +25,10 @@ int pm_factor_lanes(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n
         return status;
     }
     *n_lanes = n_theta - first < ws->lanes ? (int32_t)(n_theta - first) : ws->lanes;
-    const uint32_t zero_pivots = pm_kernels_for(ws->lanes)->factor(p, ws);
-    for (int32_t l = 0; zero_pivots != 0 && l < *n_lanes; l++) {
-        if ((zero_pivots >> l) & 1u) {
-            status = pm_check_absorption(p, ws, l, first + l, where);
+    ws->failed = pm_kernels_for(ws->lanes)->factor(p, ws);
+    for (int32_t l = 0; ws->failed != 0 && l < *n_lanes; l++) {
+        if ((ws->failed >> l) & 1u) {
+            status = pm_check_absorption(p, ws, l, first + l, 0, where);
             if (status != PM_OK) {
                 return status;
             }

@@ -181,6 +181,14 @@ int pm_moments_grad(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
         if (status != PM_OK) {
             break;
         }
+        for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
+            if ((ws->failed >> l) & 1u) {
+                status = pm_check_absorption(p, ws, l, first + l, 1, where);
+            }
+        }
+        if (status != PM_OK) {
+            break;
+        }
         double *value = out + first * k;
         double *grad = out_grad + first * k * n_params;
         if (p->graph.discrete) {

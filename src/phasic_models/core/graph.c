@@ -1,4 +1,7 @@
-/* Bounds checks of a borrowed graph: after pm_graph_check no index of it can leave its array. */
+/* Bounds checks of a borrowed graph: after pm_graph_check no index of it can leave its array. And what can be reached in one. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "pm_internal.h"
 
 enum { ARRAY_SIZES, ARRAY_EDGE_PTR, ARRAY_EDGE_TARGET, ARRAY_EDGE_SLOT, ARRAY_AFFINE_PTR, ARRAY_AFFINE_PARAM, ARRAY_PROGRAM };
@@ -59,5 +62,35 @@ int pm_graph_check(const pm_graph *g, const pm_graph_sizes *sizes, pm_where *whe
             return fail(where, ARRAY_PROGRAM, i);
         }
     }
+    return PM_OK;
+}
+
+int pm_reachable(int32_t n, const int64_t *ptr, const int32_t *target, int32_t n_roots, const int32_t *roots, uint8_t *seen) {
+    int32_t *stack = pm_alloc(n, sizeof *stack);
+    if (stack == NULL) {
+        return PM_E_MEMORY;
+    }
+    int32_t top = 0;
+    memset(seen, 0, (size_t)n);
+    for (int32_t i = 0; i < n_roots; i++) {
+        if (roots[i] < 0 || roots[i] >= n) {
+            free(stack);
+            return PM_E_INDEX;
+        }
+        if (!seen[roots[i]]) {
+            seen[roots[i]] = 1;
+            stack[top++] = roots[i];
+        }
+    }
+    while (top > 0) {
+        const int32_t v = stack[--top];
+        for (int64_t e = ptr[v]; e < ptr[v + 1]; e++) {
+            if (!seen[target[e]]) {
+                seen[target[e]] = 1;
+                stack[top++] = target[e];
+            }
+        }
+    }
+    free(stack);
     return PM_OK;
 }

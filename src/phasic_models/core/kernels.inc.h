@@ -12,7 +12,7 @@ PM_TARGET static uint32_t PM_NAME(factor)(const pm_plan *p, pm_workspace *ws) {
     double *PM_RESTRICT exits = ws->exit;
     double *PM_RESTRICT pivots = ws->pivot;
     const int32_t *PM_RESTRICT upper_col = s->upper_col;
-    uint32_t zero_pivots = 0;
+    uint32_t failed = 0;
     for (int32_t b = 0; b < s->n_blocks; b++) {
         const int32_t start = s->block_ptr[b];
         for (int32_t i = start; i < s->block_ptr[b + 1]; i++) {
@@ -90,8 +90,8 @@ PM_TARGET static uint32_t PM_NAME(factor)(const pm_plan *p, pm_workspace *ws) {
                 }
             }
             for (int l = 0; l < PM_N; l++) {
-                if (pivot[l] == 0.0) {
-                    zero_pivots |= (uint32_t)1 << l;
+                if (!PM_USABLE(pivot[l])) {
+                    failed |= (uint32_t)1 << l;
                     pivot[l] = 1.0; /* the caller decides whether this row is reached at all */
                 }
                 exits[(int64_t)i * PM_N + l] = leave[l];
@@ -100,7 +100,7 @@ PM_TARGET static uint32_t PM_NAME(factor)(const pm_plan *p, pm_workspace *ws) {
             }
         }
     }
-    return zero_pivots;
+    return failed;
 }
 
 PM_TARGET static void PM_NAME(solve)(const pm_plan *p, const pm_workspace *ws, double *PM_RESTRICT y, double *PM_RESTRICT x) {

@@ -86,6 +86,12 @@ typedef struct pm_graph_sizes {
 /* Bounds and order of every index array, so that no later call can leave them. O(size of the graph). */
 int pm_graph_check(const pm_graph *graph, const pm_graph_sizes *sizes, pm_where *where);
 
+/*
+ * Marks in seen, (n), what can be reached from the roots along edges: those of v are target[ptr[v]] .. target[ptr[v + 1] - 1], and
+ * must have been checked to lie in range. PM_E_INDEX if a root does not.
+ */
+int pm_reachable(int32_t n, const int64_t *ptr, const int32_t *target, int32_t n_roots, const int32_t *roots, uint8_t *seen);
+
 /* ---- symbolic elimination -------------------------------------------------------------------------------------------- */
 
 /*

@@ -94,20 +94,30 @@ struct pm_workspace {
     double *y;
     double *z;
     double *slot_bar;
+    uint32_t failed;         /* lanes in which a pivot could not be divided by */
     uint8_t *seen;           /* n_vertices, for reachability */
     int32_t *stack;
+    int64_t *in_ptr;         /* edges by target, NULL until they are needed */
+    int32_t *in_from;
+    int32_t *in_slot;
 };
 
 /* weights.c: fills theta and slot for lanes (padded with the last theta) and checks the weights. */
 int pm_load_theta(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, pm_where *where);
 /* weights.c: adds the gradient of sum(slot_bar * slot) to grad (lane l, parameter j at [l * n_params + j]). */
 void pm_weights_pullback(const pm_plan *plan, pm_workspace *ws, double *grad);
-/* reach.c: PM_E_INFINITE if a vertex that is reached at these weights cannot be absorbed. */
-int pm_check_absorption(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, pm_where *where);
+/*
+ * reach.c: PM_E_INFINITE if a vertex that is reached at these weights cannot be absorbed. beyond: nor one that would be reached if
+ * an edge of weight zero had another (where.value: 1), since then there is no derivative by that weight.
+ */
+int pm_check_absorption(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, int beyond, pm_where *where);
+
+/* A pivot must be finite and have all its digits. */
+#define PM_USABLE(pivot) ((pivot) >= 2.2250738585072014e-308 && (pivot) <= 1.7976931348623157e308)
 
 /* The numeric kernels, one table per instruction set; all give the same bits. */
 typedef struct pm_kernels {
-    /* Returns a bit mask of the lanes in which a pivot was zero. */
+    /* Returns a bit mask of the lanes in which a pivot was not usable. */
     uint32_t (*factor)(const pm_plan *plan, pm_workspace *ws);
     /* A x = y, y destroyed. */
     void (*solve)(const pm_plan *plan, const pm_workspace *ws, double *y, double *x);
@@ -125,7 +135,7 @@ extern const pm_kernels pm_kernels_8_avx2;
 extern const pm_kernels pm_kernels_8_avx512;
 #endif
 
-/* batch.c: loads, factors and checks the lanes that start at theta `first`; *n_lanes of them are real. */
+/* batch.c: loads, factors and checks the lanes that start at theta `first`; *n_lanes of them are real. Sets ws->failed. */
 int pm_factor_lanes(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, int32_t *n_lanes,
                     pm_where *where);
 

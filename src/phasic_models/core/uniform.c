@@ -466,7 +466,7 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
         if (status != PM_OK) {
             break;
         }
-        if (u->steps < needed && !u->exhausted) {
+        if ((double)u->steps < needed && !u->exhausted) {
             pm_at(where, row, 0, needed);
             return PM_E_LIMIT;
         }

@@ -8,6 +8,9 @@ void pm_workspace_free(pm_workspace *w) {
         pm_free_aligned(w->memory);
         free(w->seen);
         free(w->stack);
+        free(w->in_ptr);
+        free(w->in_from);
+        free(w->in_slot);
         free(w);
     }
 }

@@ -26,6 +26,11 @@ from .spec import FORMAT_VERSION, ModelSpec
 
 Progress = Callable[[int, int, str], None]
 
+# Windows cannot wait for more processes than that.
+_MAX_JOBS = 60
+_ATTEMPTS = 8
+_ABANDONED_AFTER = 24 * 3600.0
+
 
 @dataclass(frozen=True)
 class ModelBuild:
@@ -132,7 +137,7 @@ def build_library(
     now = _now()
     with _staging(target) as folder:
         tasks = [_Task(str(loaded.folder), name, _locked(lock, name), str(folder), now) for name in loaded.model_names]
-        built, mistakes = _run(loaded, tasks, min(jobs, len(tasks)), progress)
+        built, mistakes = _run(loaded, tasks, min(jobs, len(tasks), _MAX_JOBS), progress)
         if mistakes:
             raise LibraryMistakes(mistakes)
         models = [built[name] for name in loaded.model_names]
@@ -357,21 +362,43 @@ def _check_target(target: Path) -> None:
 def _staging(target: Path) -> Iterator[Path]:
     """A new folder beside `target` that takes its place at the end, or disappears if anything goes wrong."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    unique = f"{formats.TEMPORARY_PREFIX}{target.name}-{secrets.token_hex(8)}"
-    folder, old = target.with_name(unique), target.with_name(f"{unique}-old")
+    _remove_abandoned(target)
+    folder = target.with_name(f"{_staging_prefix(target)}{secrets.token_hex(8)}")
     folder.mkdir()
     try:
         yield folder
-        try:
-            target.rename(old)
-        except FileNotFoundError:
-            folder.rename(target)
-        else:
-            try:
-                folder.rename(target)
-            except BaseException:
-                old.rename(target)
-                raise
+        _take_place(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_place(folder: Path, target: Path) -> None:
+    """Rename `folder` to `target`; what was there is moved away first, and back if the rename fails."""
+    for attempt in range(_ATTEMPTS):
+        old = target.with_name(f"{_staging_prefix(target)}{secrets.token_hex(8)}-old")
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(old)
+        try:
+            folder.rename(target)
+        except OSError:
+            # Either another build of this library was quicker, and its folder is there now, or something is really wrong.
+            if target.exists() and attempt < _ATTEMPTS - 1:
+                shutil.rmtree(old, ignore_errors=True)
+                continue
+            if old.exists():
+                old.rename(target)
+            raise
         shutil.rmtree(old, ignore_errors=True)
+        return
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what builds left here that were killed; a build of a day ago is surely not running any more."""
+    for path in target.parent.glob(f"{_staging_prefix(target)}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_AFTER:
+                shutil.rmtree(path)
+
+
+def _staging_prefix(target: Path) -> str:
+    return f"{formats.TEMPORARY_PREFIX}{target.name}-"

@@ -8,11 +8,35 @@ import secrets
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .mistakes import Mistake
+from .spec import ModelSpec
+
+if TYPE_CHECKING:
+    from ..graph import Graph
+
+
+class WrongCallback(Exception):
+    """A callback raised or did not return what library.yaml says.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the name of the model.
+    key : str
+        The key of the model's entry that is to blame.
+    line : int, optional
+        Line of models.py, where it is known.
+    """
+
+    def __init__(self, message: str, key: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+        self.line = line
 
 
 def load_functions(path: Path, shown: str, mistakes: list[Mistake]) -> dict[str, Callable[..., Any]] | None:
@@ -78,6 +102,59 @@ def check_call(
     except TypeError as error:
         return "arguments", f"{function}{signature} cannot be called with a state and these arguments: {error}"
     return None
+
+
+def graph_of(function: Callable[..., Any], spec: ModelSpec, path: Path) -> Graph:
+    """Run a callback with the arguments of its model.
+
+    Parameters
+    ----------
+    function : callable
+        The callback.
+    spec : ModelSpec
+        The model.
+    path : Path
+        The models.py from which the callback came.
+
+    Raises
+    ------
+    WrongCallback
+        It raises, returns what is not a phase-type distribution, or has other parameters than library.yaml names.
+    """
+    # Only here: reading a library.yaml for its metadata needs no engine.
+    from ..errors import GraphError
+    from ..graph import Graph
+
+    names = spec.parameter_names
+    try:
+        graph = Graph(
+            # Bound here, so that an argument may have the name of an option of Graph.
+            partial(function, **spec.arguments),
+            discrete=spec.discrete,
+            parameterized=bool(names),
+            param_names=names or None,
+        )
+    except (GraphError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        # The callback's own exception, if there is one, knows the line; the graph's error knows the state.
+        inner: BaseException | None = error
+        while inner is not None and line_in(path, inner) is None:
+            inner = inner.__cause__
+        if inner is None:
+            raise WrongCallback(f"{spec.name}: {spec.function}: {error}", "function") from error
+        text = f"{spec.name}: {type(inner).__name__} in {spec.function}: {error}"
+        raise WrongCallback(text, "function", line_in(path, inner)) from error
+    if graph.param_length() != len(names):
+        raise WrongCallback(
+            f"{spec.name}: the transitions of {spec.function} have {graph.param_length()} parameters, "
+            f"but library.yaml names {len(names)}: {', '.join(names) or 'none'}",
+            "parameters",
+        )
+    used = set(graph.weights.affine_param.tolist())
+    if unused := [name for index, name in enumerate(names) if index not in used]:
+        raise WrongCallback(
+            f"{spec.name}: no transition of {spec.function} depends on {', '.join(unused)}", "parameters"
+        )
+    return graph
 
 
 def line_in(path: Path, error: BaseException) -> int | None:
