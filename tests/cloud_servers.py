@@ -529,7 +529,9 @@ def _azurite() -> Path:
                 ["npm", "install", *options, f"azurite@{AZURITE}"], capture_output=True, text=True, timeout=500
             )
             if done.returncode != 0:
-                pytest.skip(f"Azurite could not be installed from npm (is its registry reachable?): {done.stderr[-300:]}")
+                pytest.skip(
+                    f"Azurite could not be installed from npm (is its registry reachable?): {done.stderr[-300:]}"
+                )
             scratch.rename(AZURITE_HOME)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -595,7 +597,9 @@ def _http(method: str, url: str, headers: dict[str, str] | None = None, body: by
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """No credentials, proxies, indexes or caches of the machine that the tests run on."""
     for name in list(os.environ):
-        if re.match(r"(AWS|AZURE|GOOGLE|GITHUB|GH|PHASIC|CONDA)_|STORAGE_EMULATOR_HOST|(https?|all|no)_proxy$", name, re.I):
+        if re.match(
+            r"(AWS|AZURE|GOOGLE|GITHUB|GH|PHASIC|CONDA)_|STORAGE_EMULATOR_HOST|(https?|all|no)_proxy$", name, re.I
+        ):
             monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)

@@ -101,7 +101,7 @@ def test_the_same_bytes_in_another_folder_under_other_conditions(root: Path, tmp
     first = outputs(root / "build")
     other = tmp_path / "quite another folder" / "ü"
     other.mkdir(parents=True)
-    for name in ("libraries", "recipes", "LICENSE", "pyproject.toml"):
+    for name in ("libraries", "recipes", "docs", "LICENSE", "pyproject.toml"):
         source = root / name
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, other / name)
     mask = os.umask(0o077)

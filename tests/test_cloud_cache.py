@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import stat
@@ -303,6 +304,10 @@ def check_any(folder: Path) -> str:
     raise AssertionError("the library was never there")
 
 
+#: How often a process is killed at a random moment; PHASIC_TEST_KILLS=200 for the long run.
+KILLS = int(os.environ.get("PHASIC_TEST_KILLS", "6"))
+
+
 def test_killed_at_any_moment(site, make_release, root):
     """After a kill the old version is there or the new one, whole; the next run completes and tidies up."""
     release = make_release("1.0.0", "2.0.0", models=6)
@@ -311,12 +316,13 @@ def test_killed_at_any_moment(site, make_release, root):
     library = root / "symbolic" / "coalescent"
     code = (
         "import sys; from phasic_models.cloud_cache import install_model_library as go; print('ready', flush=True)\n"
-        f"for version in ('2.0.0', '1.0.0') * 50: go('coalescent', version, index={index!r}, cache_dir={str(root)!r})"
+        f"for version in ('2.0.0', '1.0.0') * 500: go('coalescent', version, index={index!r}, cache_dir={str(root)!r})"
     )
-    for number in range(6):
+    moments = random.Random(2026)
+    for _ in range(KILLS):
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         child.stdout.readline()
-        time.sleep(0.01 + 0.013 * number)
+        time.sleep(moments.uniform(0.0, 0.25))
         child.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
         child.communicate()
         check_library(library)
@@ -553,7 +559,9 @@ def test_a_private_repository(github, make_release, root, clean_environment):
     clean_environment.setenv("GITHUB_TOKEN", github.token)
     [done] = download_from_github_release(*arguments)
     check_library(done.path)
-    assert all("authorization" not in headers for _, _, headers in github.storage.requests), "the token is GitHub's alone"
+    assert all("authorization" not in headers for _, _, headers in github.storage.requests), (
+        "the token is GitHub's alone"
+    )
 
 
 def test_a_bad_token_does_not_hide_public_files(github, make_release, root, clean_environment):

@@ -73,7 +73,9 @@ def test_a_query_and_odd_characters_reach_the_server(site, tmp_path):
 def test_redirects_are_followed(site, tmp_path):
     site.serve("/to", CONTENT)
     site.serve("/over", redirect="/to?token=1")
-    assert get(site.serve("/from", redirect=f"{site.url}/over"), tmp_path / "f", sha256=SHA256).stat().st_size == 3_000_000
+    assert (
+        get(site.serve("/from", redirect=f"{site.url}/over"), tmp_path / "f", sha256=SHA256).stat().st_size == 3_000_000
+    )
 
 
 def test_a_redirect_in_a_circle_ends(site, tmp_path):
@@ -276,7 +278,9 @@ HTML = b"<!DOCTYPE html>\n<html><head><title>Sign in to\n your account</title></
 )
 def test_an_html_page_is_named_as_such(site, tmp_path, content_type, size):
     url = site.serve("/models.tar.gz", HTML, content_type=content_type)
-    with pytest.raises(DownloadError, match=r"an HTML page, titled 'Sign in to your account', not the archive") as caught:
+    with pytest.raises(
+        DownloadError, match=r"an HTML page, titled 'Sign in to your account', not the archive"
+    ) as caught:
         get(url, tmp_path / "f", size=size, expect="archive")
     assert url in str(caught.value)
     assert not (tmp_path / "f").exists()
@@ -570,7 +574,9 @@ def test_local_addresses(tmp_path):
         local_path("file://folder/index.json")
 
 
-@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1).filter(lambda t: t.strip(".")))
+@given(
+    st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1).filter(lambda t: t.strip("."))
+)
 def test_file_addresses_come_back(name):
     path = Path("/folder") / name
     if os.name != "nt":

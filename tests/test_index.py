@@ -303,7 +303,12 @@ def test_without_phasic_its_range_does_not_matter():
 
 @pytest.mark.parametrize(
     ("requirement", "version"),
-    [("coalescent==1.0.0", "1.0.0"), ("coalescent<1.2", "1.0.0"), ("coalescent>=1.1", "1.2.0"), ("coalescent~=1.0", "1.2.0")],
+    [
+        ("coalescent==1.0.0", "1.0.0"),
+        ("coalescent<1.2", "1.0.0"),
+        ("coalescent>=1.1", "1.2.0"),
+        ("coalescent~=1.0", "1.2.0"),
+    ],
 )
 def test_ranges(requirement, version):
     assert select(INDEX, requirement, installed={"phasic": Version("0.32.1")}).version == version
@@ -384,7 +389,10 @@ def test_an_index_is_continued(make_release):
     old = parse_index((make_release("1.0.0") / "index.json").read_bytes())
     folder = make_release("1.1.0")
     write_release_files(folder, base=old)
-    assert list(parse_index((folder / "index.json").read_bytes()).libraries["coalescent"].versions) == ["1.1.0", "1.0.0"]
+    assert list(parse_index((folder / "index.json").read_bytes()).libraries["coalescent"].versions) == [
+        "1.1.0",
+        "1.0.0",
+    ]
 
 
 def test_no_published_version_is_replaced(make_release):

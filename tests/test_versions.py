@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conda_helpers import ROOT, make_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phasic_models.library import LibraryBuild, Lock, ModelBuild, updated_lock
-from phasic_models.versions import Change, bumped, change_between, version_due
+from phasic_models.library import LibraryBuild, Lock, ModelBuild, discover, load_library, updated_lock
+from phasic_models.library.spec import Compatible
+from phasic_models.versions import Change, bumped, change_between, compatibility_text, version_due
 
 
 def model(name: str = "a", graph: str = "1", json: str = "1", meta: str = "1") -> ModelBuild:
@@ -78,3 +80,23 @@ def test_bumped(version: str, change: Change, due: str) -> None:
 def test_a_change_always_raises_the_version(numbers: tuple[int, int, int], change: Change) -> None:
     due = bumped(".".join(map(str, numbers)), change)
     assert tuple(map(int, due.split("."))) > numbers
+
+
+def test_the_compatibility_matrix() -> None:
+    older = make_spec("queuing", "2.0.0", compatible=Compatible(phasic=">=0.9,<0.11", phasic_models=">=0.1,<0.5"))
+    newer = make_spec("coalescent", "1.2.3", compatible=Compatible(phasic=">=0.10,<0.12", phasic_models=">=0.1,<1"))
+    lines = compatibility_text([older, newer]).splitlines()
+    assert lines[lines.index("| phasic | coalescent 1.2.3 | queuing 2.0.0 |") :] == [
+        "| phasic | coalescent 1.2.3 | queuing 2.0.0 |",
+        "|---|---|---|",
+        "| 0.9.x | no | yes |",
+        "| 0.10.x | yes | yes |",
+        "| 0.11.x | yes | no |",
+        "| toolkit | >=0.1,<1 | >=0.1,<0.5 |",
+        "| format of the files | 1.0 | 1.0 |",
+    ]
+
+
+def test_the_committed_matrix_is_what_the_libraries_say() -> None:
+    specs = [load_library(folder).spec for folder in discover(ROOT / "libraries")]
+    assert (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8") == compatibility_text(specs)

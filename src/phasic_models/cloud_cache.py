@@ -1,7 +1,7 @@
 """Publish libraries to, and fetch them from, S3, Google Cloud Storage, Azure, GitHub releases and any address.
 
-One engine (obstore) carries every protocol. Everything that arrives is checked against a size and a SHA-256 before it takes
-its place, and ``PHASIC_MODELS_OFFLINE=1`` contacts nobody.
+One engine (obstore) carries every protocol. Everything that arrives is checked against a size and a SHA-256 before it
+takes its place, and ``PHASIC_MODELS_OFFLINE=1`` contacts nobody.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class _Backend:
         Parameters
         ----------
         local_cache_dir : path
-            The ``symbolic`` folder, such as ``~/.phasic_cache/symbolic``. A library (a folder with a manifest.json) lands in
-            ``<category>/``, whole and checked, or not at all; other entries at the same relative place.
+            The ``symbolic`` folder, such as ``~/.phasic_cache/symbolic``. A library (a folder with a manifest.json)
+            lands in ``<category>/``, whole and checked, or not at all; other entries at the same relative place.
         remote_prefix : str
             Folder below the backend's prefix.
         progress : callable, bool, optional
@@ -132,8 +132,8 @@ class S3Backend(_Backend):
     region : str, optional
         By default AWS_REGION, then the profile's.
     profile : str, optional
-        Section of the AWS credential and configuration files; by default AWS_PROFILE, or the AWS_* variables. Without any
-        credentials, reading is anonymous.
+        Section of the AWS credential and configuration files; by default AWS_PROFILE, or the AWS_* variables. Without
+        any credentials, reading is anonymous.
     endpoint_url : str, optional
         Another server than Amazon's.
     offline : bool, optional
@@ -177,7 +177,8 @@ class GCSBackend(_Backend):
     prefix : str
         Folder in the bucket.
     credentials_path : str, optional
-        A service account's JSON file; by default GOOGLE_APPLICATION_CREDENTIALS and the like. Without any, reading is anonymous.
+        A service account's JSON file; by default GOOGLE_APPLICATION_CREDENTIALS and the like. Without any, reading is
+        anonymous.
     offline : bool, optional
         Contact nobody; by default PHASIC_MODELS_OFFLINE.
     """
@@ -251,7 +252,8 @@ def download_from_url(
     output_path : path, optional
         Where to keep the file itself.
     extract_to : path, optional
-        A ``symbolic`` cache folder to install into; by default, where no ``output_path`` is given either, the user's own.
+        A ``symbolic`` cache folder to install into; by default, where no ``output_path`` is given either, the user's
+        own.
     verify_checksum : str, optional
         The SHA-256 that the file must have.
     progress : callable, bool, optional
@@ -293,7 +295,8 @@ def download_from_github_release(
     Parameters
     ----------
     repo : str
-        ``owner/name``. GITHUB_SERVER_URL and GITHUB_API_URL name another server; GITHUB_TOKEN or GH_TOKEN open private ones.
+        ``owner/name``. GITHUB_SERVER_URL and GITHUB_API_URL name another server; GITHUB_TOKEN or GH_TOKEN open private
+        ones.
     tag : str
         The release's tag, or ``latest``.
     asset_name : str
@@ -345,8 +348,8 @@ def install_model_library(
     Parameters
     ----------
     name : str
-        ``coalescent``, ``coalescent==1.2.0`` or ``coalescent>=1.1``: the newest version that works with the installed phasic
-        and this toolkit.
+        ``coalescent``, ``coalescent==1.2.0`` or ``coalescent>=1.1``: the newest version that works with the installed
+        phasic and this toolkit.
     version : str, optional
         A version or range, in place of one in ``name``.
     index : str, path or list of them, optional
@@ -357,12 +360,14 @@ def install_model_library(
     offline : bool, optional
         Contact nobody; by default PHASIC_MODELS_OFFLINE.
     progress : callable, bool, optional
-        ``progress(label, done, total)``; True or False forces or suppresses the bar, which by default appears at a terminal.
+        ``progress(label, done, total)``; True or False forces or suppresses the bar, which by default appears at a
+        terminal.
 
     Returns
     -------
     InstalledLibrary
-        What is installed now, and where. Nothing is fetched where the same version is there already, complete and unaltered.
+        What is installed now, and where. Nothing is fetched where the same version is there already, complete and
+        unaltered.
 
     Raises
     ------
@@ -416,7 +421,8 @@ def _find_installed(category: str, manifest_sha256: str, cache_dir: str | os.Pat
     from .prefix import layers
 
     searched = layers(cache_dir)
-    # What lies behind the layer that is installed into does not count: it may not be there for those who will use this one.
+    # What lies behind the layer that is installed into does not count: it may not be there for those who will use this
+    # one.
     last = next((number for number, layer in enumerate(searched) if layer.writable), len(searched))
     for layer in searched[: last + 1]:
         folder = layer.symbolic / category

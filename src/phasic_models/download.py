@@ -129,8 +129,8 @@ def download(
     expect : str
         What the file should be, for messages; all but 'file' also refuse an HTML page.
     part_folder : pathlib.Path, optional
-        A folder on the same file system for the growing file, by default that of the target. Where ``sha256`` is given, a later
-        call takes up there what a stopped one left.
+        A folder on the same file system for the growing file, by default that of the target. Where ``sha256`` is given,
+        a later call takes up there what a stopped one left.
 
     Returns
     -------
@@ -323,7 +323,8 @@ class _Transfer:
     def _open_part(self) -> IO[bytes]:
         try:
             # Unbuffered, so that a full disk shows where it is met, and not when the file is closed.
-            # Neither tempfile.mkstemp, whose files only their owner may read, nor append mode, which cannot start again.
+            # Neither tempfile.mkstemp, whose files only their owner may read, nor append mode, which cannot start
+            # again.
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
             return os.fdopen(os.open(self.part, flags, 0o666), "r+b", buffering=0)
         except OSError as error:
@@ -379,7 +380,8 @@ class _Transfer:
                 if self.done + len(chunk) > limit:
                     raise self._refuse(f"sends more than the {limit:,} bytes {'expected' if self.size else 'allowed'}")
                 _write_all(stream, chunk)
-                self.digest.update(chunk)
+                if self.sha256 is not None:
+                    self.digest.update(chunk)
                 self.done += len(chunk)
                 if self.progress is not None:
                     self.progress(self.target.name, self.done, self.size or answer.size)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -526,9 +527,9 @@ def thread_count(n_threads: int | None) -> int:
         return 1
     if n_threads == -1:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if n_threads < 1:
-        raise ParameterError(f"n_threads must be positive or -1 for all processors, not {n_threads}")
-    return n_threads
+    if not isinstance(n_threads, Integral) or isinstance(n_threads, bool) or n_threads < 1:
+        raise ParameterError(f"n_threads must be a positive integer, or -1 for all processors, not {n_threads!r}")
+    return int(n_threads)
 
 
 class _GraphArrays:

@@ -1,7 +1,7 @@
 """Copy whole cache folders to and from an object store: in parallel, skipping what is there and right, manifests last.
 
-Beside the files lies ``SHA256SUMS``, which ``sha256sum --check`` reads too. By it a second upload or download knows what is
-already right, by content and not by name, and every file that arrives is checked.
+Beside the files lies ``SHA256SUMS``, which ``sha256sum --check`` reads too. By it a second upload or download knows
+what is already right, by content and not by name, and every file that arrives is checked.
 """
 
 from __future__ import annotations
@@ -300,8 +300,8 @@ def download_folder(
 ) -> TransferReport:
     """Copy what an object store holds below a prefix into a ``symbolic`` cache folder.
 
-    A library (a folder with a manifest.json) goes to ``target/<category>/``, whole and checked, by one rename; other entries go to
-    the same relative place, file by file.
+    A library (a folder with a manifest.json) goes to ``target/<category>/``, whole and checked, by one rename; other
+    entries go to the same relative place, file by file.
 
     Parameters
     ----------
@@ -387,8 +387,8 @@ def _categories(folder: ObjectFolder, names: Sequence[str]) -> dict[str, str]:
 def _places(names: Sequence[str], categories: Mapping[str, str], target_name: str) -> dict[str, PurePosixPath]:
     """Return the place of every object below the target folder.
 
-    A library's files go to the folder of its category. What `upload` took from a folder ``symbolic`` and put below a prefix of
-    that name belongs into the local folder of that name, not into another one in it.
+    A library's files go to the folder of its category. What `upload` took from a folder ``symbolic`` and put below a
+    prefix of that name belongs into the local folder of that name, not into another one in it.
     """
     nested = f"{target_name}/" if all(name.startswith(f"{target_name}/") for name in names) else ""
     places = {}

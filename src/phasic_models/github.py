@@ -1,7 +1,7 @@
 """GitHub releases: find and fetch what is attached to them, and attach files to them.
 
-GITHUB_API_URL and GITHUB_SERVER_URL (which GitHub's own runners set) name another server; GITHUB_TOKEN or GH_TOKEN is sent to
-it, and to nobody else.
+GITHUB_API_URL and GITHUB_SERVER_URL (which GitHub's own runners set) name another server; GITHUB_TOKEN or GH_TOKEN is
+sent to it, and to nobody else.
 """
 
 from __future__ import annotations
@@ -102,12 +102,15 @@ class Repository:
         headers = {**self._headers(), "Accept": "application/octet-stream"}
         return fetch_bytes(str(asset["url"]), options=self.options, headers=headers)
 
+    def fetch(self, asset: Mapping[str, Any], target: Path) -> Path:
+        """Copy a file of a release."""
+        headers = {**self._headers(), "Accept": "application/octet-stream"}
+        return download(str(asset["url"]), target, options=self.options, headers=headers)
+
     def sha256(self, asset: Mapping[str, Any]) -> str:
         """Return the SHA-256 of a file of a release, fetched if the server does not know it."""
-        headers = {**self._headers(), "Accept": "application/octet-stream"}
         with tempfile.TemporaryDirectory(prefix="phasic-models-") as scratch:
-            target = Path(scratch) / "asset"
-            return sha256_file(download(str(asset["url"]), target, options=self.options, headers=headers))
+            return sha256_file(self.fetch(asset, Path(scratch) / "asset"))
 
     def latest_content(self, name: str) -> bytes | None:
         """Return a small file of the latest release, or None where there is none."""

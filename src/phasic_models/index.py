@@ -1,7 +1,8 @@
 """The release index ``index.json``: which libraries exist, in which versions, where, how large and with which checksums.
 
-The index is itself checksummed: ``checksum`` is the SHA-256 of everything else in it, in a canonical JSON form, so that a
-truncated or altered index is never believed. Addresses may be relative to the index, so that a whole folder can be mirrored.
+The index is itself checksummed: ``checksum`` is the SHA-256 of everything else in it, in a canonical JSON form, so that
+a truncated or altered index is never believed. Addresses may be relative to the index, so that a whole folder can be
+mirrored.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
         The size of all files in it together.
     manifest_sha256 : str
         SHA-256 of the manifest.json in it, by which an installed library is recognised.
+    content_sha256 : str
+        SHA-256 over the names and contents of all files in it (see `content_digest`): equal for two packings of one library.
     kind : str
         'tar.gz'; a reader passes over kinds that it does not know.
     """
@@ -63,6 +66,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     sha256: Sha256
     unpacked_size: Count
     manifest_sha256: Sha256
+    content_sha256: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
     kind: str = "tar.gz"
 
 
@@ -442,6 +446,18 @@ def artefact_addresses(artefact: Artefact, index_address: str) -> list[str]:
 # -- making an index ----------------------------------------------------------------------------------------------
 
 
+def content_digest(folder: Path) -> str:
+    """Return the SHA-256 of what ``sha256sum`` prints for all files of a folder, sorted by name.
+
+    Unlike the SHA-256 of a tarball it depends neither on the compressor nor on the times of files.
+    """
+    from .formats import sha256_file
+
+    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    listing = "".join(f"{sha256_file(path)}  {name}\n" for name, path in files)
+    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def describe_tarball(path: Path, urls: Iterable[str] | None = None) -> tuple[str, str, str, Release]:
     """Unpack a tarball, check it file by file, and return (library, version, description, its index entry)."""
     from .archive import safe_extract
@@ -458,6 +474,7 @@ def describe_tarball(path: Path, urls: Iterable[str] | None = None) -> tuple[str
         unpacked = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         compatible = _compatible(manifest)
         manifest_sha256 = sha256_file(roots[0] / "manifest.json")
+        content_sha256 = content_digest(roots[0])
     artefact = Artefact(
         file=path.name,
         urls=list(urls) if urls is not None else [path.name],
@@ -465,6 +482,7 @@ def describe_tarball(path: Path, urls: Iterable[str] | None = None) -> tuple[str
         sha256=sha256_file(path),
         unpacked_size=unpacked,
         manifest_sha256=manifest_sha256,
+        content_sha256=content_sha256,
     )
     models = [
         ModelEntry(
@@ -514,6 +532,8 @@ def merge(old: Index, name: str, version: str, description: str, release: Releas
     versions = dict(entry.versions) if entry else {}
     present = versions.get(version)
     if present is not None:
+        if _same_content(present, release):
+            return old
         known = {artefact.file: artefact.sha256 for artefact in present.artefacts}
         for artefact in release.artefacts:
             if known.get(artefact.file, artefact.sha256) != artefact.sha256:
@@ -530,6 +550,13 @@ def merge(old: Index, name: str, version: str, description: str, release: Releas
     text = description if newest == version or entry is None else entry.description
     libraries[name] = LibraryEntry(description=text, versions=versions)
     return msgspec.structs.replace(old, libraries=libraries, checksum="")
+
+
+def _same_content(one: Release, other: Release) -> bool:
+    """Whether two releases hold the same files, packed in different ways; the published packing then stays."""
+    contents = [{artefact.content_sha256 for artefact in release.artefacts} for release in (one, other)]
+    packings = [{artefact.sha256 for artefact in release.artefacts} for release in (one, other)]
+    return packings[0] != packings[1] and contents[0] == contents[1] and "" not in contents[0]
 
 
 def _more_mirrors(artefact: Artefact, new: Sequence[Artefact]) -> Artefact:

@@ -272,8 +272,8 @@ def _sync_file(path: Path) -> None:
 def move_in(new: Path, target: Path, *, aside: Path) -> None:
     """Let a folder take the place of another, which goes to ``aside``; a reader sees the one or the other.
 
-    Where the system cannot exchange two folders in one step, the old one is moved away first, and put back if the second
-    rename fails.
+    Where the system cannot exchange two folders in one step, the old one is moved away first, and put back if the
+    second rename fails.
     """
     if not os.path.lexists(target):
         try:

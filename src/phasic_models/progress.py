@@ -19,7 +19,8 @@ def reporting(progress: Progress | bool | None) -> Iterator[Progress | None]:
     Parameters
     ----------
     progress : callable, bool or None
-        A callback is used as it is. True asks for a bar, False for none; None gives a bar where standard error is a terminal.
+        A callback is used as it is. True asks for a bar, False for none; None gives a bar where standard error is a
+        terminal.
     """
     if callable(progress):
         yield progress

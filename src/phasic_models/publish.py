@@ -1,7 +1,7 @@
 """Publish a library: tarball first, then SHA256SUMS, then the index, so that no reader sees a pointer to what is not there.
 
-A published file is never replaced. Publishing the same content again changes nothing, so a run that was killed is completed by
-the next one.
+A published file is never replaced. Publishing the same content again changes nothing, so a run that was killed is
+completed by the next one.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from .archive import make_tarball
-from .errors import DownloadError, LibraryError
+from .download import download
+from .errors import DownloadError, FormatError, LibraryError
 from .folders import CHECKSUMS_NAME, ObjectFolder, merged_checksums, update
-from .formats import sha256_file, write_atomic
+from .formats import read_meta, sha256_file, write_atomic
 from .formats.files import TEMPORARY_PREFIX
 from .github import Repository
 from .index import INDEX_NAME, Index, describe_tarball, encode_index, merge, parse_index
@@ -69,6 +71,9 @@ class Shelf(Protocol):
     def read(self, name: str) -> bytes | None:
         """Return a small file's content, or None where there is no such file."""
 
+    def fetch(self, name: str, target: Path) -> bool:
+        """Copy a published file, if there is one of that name."""
+
     def create(self, name: str, path: Path) -> bool:
         """Put a file that must not be there; False where the same content is there already."""
 
@@ -101,6 +106,13 @@ class ObjectShelf:
         found = self.folder.read(name)
         return None if found is None else found[0]
 
+    def fetch(self, name: str, target: Path) -> bool:
+        """Copy a published file, if there is one of that name."""
+        if self.folder.size(name) is None:
+            return False
+        download(self.folder.object(name), target, options=self.folder.options)
+        return True
+
     def create(self, name: str, path: Path) -> bool:
         """Put a file that must not be there; False where the same content is there already."""
         try:
@@ -117,8 +129,6 @@ class ObjectShelf:
         return True
 
     def _compare(self, name: str, path: Path) -> None:
-        from .download import download
-
         with tempfile.TemporaryDirectory(prefix="phasic-models-") as scratch:
             there = sha256_file(
                 download(self.folder.object(name), Path(scratch) / "there", options=self.folder.options)
@@ -156,6 +166,13 @@ class LocalShelf:
             return (self.folder / name).read_bytes()
         except FileNotFoundError:
             return None
+
+    def fetch(self, name: str, target: Path) -> bool:
+        """Copy a published file, if there is one of that name."""
+        if not (self.folder / name).is_file():
+            return False
+        download(str(self.folder / name), target)
+        return True
 
     def create(self, name: str, path: Path) -> bool:
         """Put a file that must not be there; False where the same content is there already."""
@@ -235,6 +252,14 @@ class GitHubShelf:
     def _content(self, asset: dict[str, Any]) -> bytes:
         return self.repository.content(asset)
 
+    def fetch(self, name: str, target: Path) -> bool:
+        """Copy a published file, if there is one of that name."""
+        present = self.repository.assets(self.release).get(name)
+        if present is None or present.get("state", "uploaded") != "uploaded":
+            return False
+        self.repository.fetch(present, target)
+        return True
+
     def create(self, name: str, path: Path) -> bool:
         """Put a file that must not be there; False where the same content is there already."""
         present = self.repository.assets(self.release).get(name)
@@ -254,8 +279,9 @@ class GitHubShelf:
     def change(self, name: str, by: Callable[[bytes | None], bytes]) -> bool:
         """Replace a small file by a function of its content; False where nothing changed.
 
-        GitHub cannot replace a file in one step: the new one is attached under another name, the old one removed, and the new
-        one renamed. A reader in between finds no index, never a wrong one; a killed run is completed by the next.
+        GitHub cannot replace a file in one step: the new one is attached under another name, the old one removed, and
+        the new one renamed. A reader in between finds no index, never a wrong one; a killed run is completed by the
+        next.
         """
         assets = self.repository.assets(self.release)
         pending = sorted(asset for asset in assets if re.fullmatch(rf"{re.escape(name)}\.new-[0-9a-f]{{16}}", asset))
@@ -333,7 +359,27 @@ def pack(library: str | os.PathLike[str], folder: Path, cache_dir: str | os.Path
     copy = folder / manifest.category
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns(".*", "*.lock", CHECKSUMS_NAME))
     remove_junk(copy)
-    return make_tarball(copy, folder / tarball_name(manifest.category, manifest.version))
+    target = folder / tarball_name(manifest.category, manifest.version)
+    return make_tarball(copy, target, mtime=_moment(copy), compress=_compressor())
+
+
+def _moment(folder: Path) -> int:
+    """Return when the youngest model of a library was made: a time that the same library always has."""
+    moments = [0]
+    for path in folder.glob("*.meta"):
+        with contextlib.suppress(FormatError, ValueError):
+            created = datetime.fromisoformat((read_meta(path).created or "").replace("Z", "+00:00"))
+            moments.append(int(created.replace(tzinfo=created.tzinfo or timezone.utc).timestamp()))
+    return max(moments)
+
+
+def _compressor() -> Callable[[bytes], bytes | bytearray] | None:
+    """Return the compressor of the releases where it is installed: zlib's bytes differ from one Python to the next."""
+    try:
+        from deflate import gzip_compress
+    except ImportError:
+        return None
+    return lambda data: gzip_compress(data, 9)
 
 
 def publish(
@@ -374,6 +420,13 @@ def publish(
         category, version, description, release = describe_tarball(tarball)
         name = tarball_name(category, version)
         shelf = open_shelf(to, options)
+        there = Path(scratch) / "there" / name
+        if shelf.fetch(name, there):
+            published = describe_tarball(there)[3]
+            if published.artefacts[0].content_sha256 != release.artefacts[0].content_sha256:
+                raise _refuse_other_content(f"{shelf.url}/{name}", sha256_file(there), sha256_file(tarball))
+            # The same files, perhaps packed by another compressor: what is published stays.
+            tarball, release = there, published
         artefact = release.artefacts[0]
         entry = _renamed(release, name, shelf.address(name))
         # Before anything is written: a version that is published otherwise is refused without a trace.

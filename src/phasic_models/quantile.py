@@ -25,7 +25,10 @@ def quantiles(plan: Plan, theta: Floats, q: Floats, *, tol: float, max_steps: in
     means = plan.moments(theta, 1, None, n_threads)[:, 0]
     find = _discrete if plan.graph.discrete else _continuous
     options: dict[str, Any] = {"tol": tol, "max_steps": max_steps, "n_threads": 1}
-    return np.stack([find(plan, theta[i : i + 1], q, float(means[i]), options) for i in range(theta.shape[0])])
+    values = np.empty((theta.shape[0], q.size))
+    for i in range(theta.shape[0]):
+        values[i] = find(plan, theta[i : i + 1], q, float(means[i]), options)
+    return values
 
 
 def _excess(plan: Plan, theta: Floats, times: Floats, q: Floats, options: dict[str, Any]) -> tuple[Floats, Floats]:

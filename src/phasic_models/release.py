@@ -31,7 +31,7 @@ from .library import (
     render_readme,
     updated_lock,
 )
-from .versions import version_due
+from .versions import compatibility_text, version_due
 
 __all__ = ["LibraryRelease", "Release", "check", "make_release", "release_version"]
 
@@ -251,6 +251,7 @@ def _generated(root: Path, libraries: Sequence[Library], *, complete: bool) -> d
     if complete:
         specs = [library.spec for library in libraries]
         files[_recipe_path(root, ALL_PACKAGE)] = all_recipe_text(specs, release_version(root))
+        files[root / "docs" / "compatibility.md"] = compatibility_text(specs)
     return files
 
 

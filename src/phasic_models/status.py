@@ -74,6 +74,11 @@ def check(status: int, where: Any, graph: Graph, theta: Floats | None = None, ti
         raise ParameterError(f"the weight of {_slot_text(graph, b)} is negative, {value}{at}")
     if status == lib.PM_E_PROBABILITY:
         raise ParameterError(f"the jump probabilities out of {_state_text(graph, b)} sum to {value}{at}, more than 1")
+    if status == lib.PM_E_INFINITE and value == 1.0:
+        raise InfiniteExpectationError(
+            f"the expectation has no derivative{at}: with a weight that is zero there, {_state_text(graph, b)} would be "
+            "reached, and absorption would not be certain"
+        )
     if status == lib.PM_E_INFINITE:
         raise InfiniteExpectationError(
             f"absorption is not certain{at}: {_state_text(graph, b)} is reached and never left for good, "

@@ -209,7 +209,9 @@ def http_store(url: str, options: TransferOptions, headers: Mapping[str, str] | 
     from obstore.store import HTTPStore
 
     return HTTPStore(
-        url, client_options=client_options(options, plain=url.lower().startswith("http:"), headers=headers), retry_config=_NO_RETRIES
+        url,
+        client_options=client_options(options, plain=url.lower().startswith("http:"), headers=headers),
+        retry_config=_NO_RETRIES,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which version number a changed library is due, judged by its content.
+"""Versions of libraries: which one is due, judged by the content, and which ones work beside which phasic.
 
 A removed or changed model, or another format, breaks what somebody has computed: major. A new model: minor. Anything
 else, such as a description: patch. A change of the packaging alone: the build number.
@@ -9,10 +9,14 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .library import LibraryBuild, Lock
+from .compat import VersionRange
 
-__all__ = ["Change", "bumped", "change_between", "version_due"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .library import LibraryBuild, LibrarySpec, Lock
+
+__all__ = ["Change", "bumped", "change_between", "compatibility_text", "version_due"]
 
 
 class Change(IntEnum):
@@ -100,6 +104,51 @@ def version_due(lock: Lock, build: LibraryBuild) -> list[str]:
         f"{build.category}: version {due} is due once {lock.version} is published, library.yaml has {build.version} "
         f"({change.name.lower()}: {shown})"
     ]
+
+
+def compatibility_text(specs: Iterable[LibrarySpec]) -> str:
+    """Write the page that says which library works beside which versions.
+
+    Parameters
+    ----------
+    specs
+        Every library.
+
+    Returns
+    -------
+    str
+        ``docs/compatibility.md``.
+    """
+    ordered = sorted(specs, key=lambda spec: spec.category)
+    ranges = {spec.category: VersionRange.parse(spec.compatible.phasic) for spec in ordered}
+    # A series such as 0.22.x sorts by its numbers.
+    series = sorted(
+        {version for allowed in ranges.values() for version in allowed.compatible_versions},
+        key=lambda version: [int(part) for part in version.removesuffix(".x").split(".")],
+    )
+    rows = []
+    for version in series:
+        fits = (version in ranges[spec.category].compatible_versions for spec in ordered)
+        rows.append(f"| {version} | " + " | ".join("yes" if fit else "no" for fit in fits) + " |")
+    heading = "| phasic | " + " | ".join(f"{spec.category} {spec.version}" for spec in ordered) + " |"
+    toolkit = " | ".join(VersionRange.parse(spec.compatible.phasic_models).specifier for spec in ordered)
+    formats = " | ".join(spec.format_version for spec in ordered)
+    return "\n".join(
+        [
+            "<!-- Written by build_models.py --update-lock from every libraries/*/library.yaml. -->",
+            "# Which versions work together",
+            "",
+            "phasic need not be installed; if it is, a solver refuses a library beside any version that is not listed, and",
+            "so does the toolkit when it loads a model.",
+            "",
+            heading,
+            "|---" * (len(ordered) + 1) + "|",
+            *rows,
+            f"| toolkit | {toolkit} |",
+            f"| format of the files | {formats} |",
+            "",
+        ]
+    )
 
 
 def _key(version: str) -> tuple[int, ...]:

@@ -159,6 +159,30 @@ static void every_function(void) {
     }
 }
 
+/* Zero weights make the edges by target be listed, once for each workspace. */
+static int try_zero_weights(void) {
+    pm_workspace *w = NULL;
+    int status = pm_workspace_new(c->plan, 1, &w);
+    if (status == PM_OK) {
+        const double zero[] = {0.0};
+        status = pm_moments(c->plan, w, 1, zero, 1, NULL, out, NULL);
+    }
+    pm_workspace_free(w);
+    return status;
+}
+
+static void zero_weights(void) {
+    const double one[] = {1.0};
+    c = chain_new(4, 1, 0);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    chain_edge(c, 1, 3, 1.0, NULL);
+    chain_edge(c, 1, 2, 0.0, one);
+    chain_edge(c, 2, 3, 0.0, one);
+    chain_plan(c);
+    CHECK(refuse_each(try_zero_weights) == 7);
+    chain_free(c);
+}
+
 /* What was half grown when memory ran out is still sound. */
 static void scratch_after_a_refusal(void) {
     c = chain_random(21, 30, 2, 0.15, 2, 0);
@@ -181,6 +205,7 @@ static void scratch_after_a_refusal(void) {
 
 int main(void) {
     RUN(every_function);
+    RUN(zero_weights);
     RUN(scratch_after_a_refusal);
     return test_end();
 }

@@ -187,7 +187,10 @@ int pm_sojourn(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, co
 int pm_covariance(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t n_rewards,
                   const double *rewards, double *mean, double *covariance, pm_where *where);
 
-/* Moments as pm_moments, and their exact derivatives by theta, in reverse mode. out_grad: (n_theta, k, n_params). */
+/*
+ * Moments as pm_moments, and their exact derivatives by theta, in reverse mode. out_grad: (n_theta, k, n_params). PM_E_INFINITE
+ * with where.value 1 if an edge of weight zero leads to where absorption is not certain: there is no derivative by its weight.
+ */
 int pm_moments_grad(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
                     const double *rewards, double *out, double *out_grad, pm_where *where);
 

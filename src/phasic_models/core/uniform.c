@@ -132,6 +132,32 @@ static double largest_rate(const pm_plan *p, const pm_workspace *ws) {
     return q;
 }
 
+void pm_uniform_trim(pm_uniform *u) {
+    if (u->capacity > PM_KEPT_STEPS) {
+        free(u->absorbed);
+        free(u->left);
+        free(u->done);
+        u->absorbed = u->left = u->done = NULL;
+        u->capacity = u->steps = 0;
+    }
+}
+
+/* Sum with four running totals, so that additions need not wait for each other. */
+static double total_mass(const double *v, int32_t n) {
+    double s[4] = {0.0, 0.0, 0.0, 0.0};
+    int32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        s[0] += v[i];
+        s[1] += v[i + 1];
+        s[2] += v[i + 2];
+        s[3] += v[i + 3];
+    }
+    for (; i < n; i++) {
+        s[0] += v[i];
+    }
+    return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
 /* Initial mass of each transient vertex, and what is absorbed at once. */
 static int set_initial(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, int64_t theta_index, pm_where *where) {
     const double total = pm_total_rate(p, ws, p->n_transient);
@@ -190,6 +216,7 @@ int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const doub
             return status;
         }
     }
+    u->total = u->absorbed_at_once + total_mass(u->now, u->n);
     const double scale = q > 0.0 ? q : 1.0;
     for (int64_t e = 0; e < u->n_inner; e++) {
         u->in_probability[e] = ws->slot[u->in_slot[e]] / scale;
@@ -232,20 +259,29 @@ static int reserve(pm_uniform *u, int64_t steps) {
     return PM_OK;
 }
 
-/* Sum with four running totals, so that additions need not wait for each other. */
-static double total_mass(const double *v, int32_t n) {
-    double s[4] = {0.0, 0.0, 0.0, 0.0};
-    int32_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        s[0] += v[i];
-        s[1] += v[i + 1];
-        s[2] += v[i + 2];
-        s[3] += v[i + 3];
+double pm_uniform_correction(double total, double done, double left) {
+    return left > 1e-4 * total && done < total ? (total - done) / left : 1.0;
+}
+
+static void correct_mass(pm_uniform *u, double done) {
+    const double factor = pm_uniform_correction(u->total, done, total_mass(u->now, u->n));
+    if (factor != 1.0) {
+        for (int32_t i = 0; i < u->n; i++) {
+            u->now[i] *= factor;
+        }
     }
-    for (; i < n; i++) {
-        s[0] += v[i];
+}
+
+/* Adds the mass absorbed in step k to what was absorbed before, with the rounding carried along (Kahan 1965). */
+static double absorb(pm_uniform *u, int64_t k, double scale) {
+    if (k == 0) {
+        u->carry = 0.0;
+        return u->absorbed_at_once;
     }
-    return (s[0] + s[1]) + (s[2] + s[3]);
+    const double term = u->absorbed[k - 1] / scale - u->carry;
+    const double sum = u->done[k - 1] + term;
+    u->carry = (sum - u->done[k - 1]) - term;
+    return sum;
 }
 
 int pm_uniform_sweep(pm_uniform *u, int64_t steps) {
@@ -259,6 +295,10 @@ int pm_uniform_sweep(pm_uniform *u, int64_t steps) {
     const double *PM_RESTRICT probability = u->in_probability;
     const double *PM_RESTRICT stay = u->stay;
     for (int64_t k = u->steps; k < steps && !u->exhausted; k++) {
+        u->done[k] = absorb(u, k, scale);
+        if (k % PM_CORRECT_EVERY == 0 && k > 0) {
+            correct_mass(u, u->done[k]);
+        }
         const double *PM_RESTRICT now = u->now;
         double *PM_RESTRICT next = u->next;
         double rate = 0.0;
@@ -267,7 +307,6 @@ int pm_uniform_sweep(pm_uniform *u, int64_t steps) {
         }
         u->absorbed[k] = rate;
         u->left[k] = total_mass(now, u->n);
-        u->done[k] = k == 0 ? u->absorbed_at_once : u->done[k - 1] + u->absorbed[k - 1] / scale;
         u->steps = k + 1;
         u->exhausted = u->left[k] < EXHAUSTED;
         for (int32_t i = 0; i < u->n; i++) {
@@ -468,7 +507,8 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
         }
         if ((double)u->steps < needed && !u->exhausted) {
             pm_at(where, row, 0, needed);
-            return PM_E_LIMIT;
+            status = PM_E_LIMIT;
+            break;
         }
         double *pdf_row = pdf == NULL ? NULL : pdf + row * n_times;
         double *cdf_row = cdf == NULL ? NULL : cdf + row * n_times;
@@ -479,6 +519,7 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
             where->a = row;
         }
     }
+    pm_uniform_trim(u);
     return status;
 }
 

@@ -92,6 +92,19 @@ static void step(const pm_plan *p, const pm_uniform *u, const double *rewards, l
     s->next = swap;
 }
 
+/* All levels leak alike, and of the mass itself it is known how much. */
+static void correct(const pm_uniform *u, levels *s) {
+    double left = 0.0;
+    for (int32_t i = 0; i < u->n; i++) {
+        left += s->now[i];
+    }
+    const double factor = pm_uniform_correction(u->total, s->absorbed[0], left);
+    const int64_t size = (int64_t)u->n * (s->k + 1);
+    for (int64_t i = 0; i < size && factor != 1.0; i++) {
+        s->now[i] *= factor;
+    }
+}
+
 static void add(const pm_uniform *u, levels *s, double weight) {
     const int64_t size = (int64_t)u->n * (s->k + 1);
     for (int64_t i = 0; i < size; i++) {
@@ -125,6 +138,9 @@ static int mix_levels(const pm_plan *p, const pm_uniform *u, const double *rewar
         }
         if (k < end) {
             step(p, u, rewards, s);
+        }
+        if (k % PM_CORRECT_EVERY == PM_CORRECT_EVERY - 1) {
+            correct(u, s);
         }
     }
     return PM_OK;

@@ -282,5 +282,6 @@ int pm_uniform_grad(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, int64_
     }
     free(work);
     release(&s);
+    pm_uniform_trim(u);
     return status;
 }
