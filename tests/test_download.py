@@ -286,6 +286,13 @@ def test_an_html_page_is_named_as_such(site, tmp_path, content_type, size):
     assert not (tmp_path / "f").exists()
 
 
+def test_a_git_lfs_pointer_is_named_as_such(site, tmp_path):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123\n"
+    with pytest.raises(DownloadError, match=r"not the archive .* a Git LFS pointer.*git lfs pull"):
+        get(site.serve("/models.tar.gz", pointer), tmp_path / "f", expect="archive")
+    assert get(site.serve("/page.html", HTML, content_type="text/html"), tmp_path / "page").read_bytes() == HTML
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [(404, "does not exist"), (410, "does not exist"), (401, "credentials"), (403, "credentials"), (400, "refused")],

@@ -50,6 +50,15 @@ def test_dependabot_is_valid() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_issue_forms_are_valid() -> None:
+    folder = ROOT / ".github" / "ISSUE_TEMPLATE"
+    forms = [str(path) for path in sorted(folder.glob("*.yml")) if path.name != "config.yml"]
+    for schema, files in (("issue-forms", forms), ("issue-config", [str(folder / "config.yml")])):
+        command = [tool("check-jsonschema"), "--builtin-schema", f"vendor.github-{schema}", *files]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_no_weakness_that_zizmor_knows() -> None:
     command = [tool("zizmor"), "--offline", "--no-progress", "--pedantic", "--format=plain"]
     done = subprocess.run([*command, *map(str, (*WORKFLOWS, *COPIED))], capture_output=True, text=True)

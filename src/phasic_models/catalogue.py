@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import prefix
+from . import listing, prefix
 from .entries import CacheWarning, Stamp, is_hash, stamp
 from .errors import FormatError, ModelNotFoundError
 
@@ -75,58 +73,31 @@ class Found(NamedTuple):
     category: str | None
 
 
-@dataclass
-class _Known:
-    """What was last seen in one ``symbolic`` folder."""
-
-    stamp: Stamp | None = None
-    listed_at: float = float("-inf")
-    duration: float = 0.0
-    categories: list[str] = field(default_factory=list)
-    manifests: dict[str, tuple[Stamp, Manifest | None]] = field(default_factory=dict)
-
-
-_known: dict[Path, _Known] = {}
+_manifests: dict[Path, tuple[Stamp, Manifest | None]] = {}
 
 
 def forget() -> None:
-    """Drop what is remembered of the layers' listings; called after a library was placed or removed."""
-    _known.clear()
+    """Drop what is remembered of the layers; called after a library was placed or removed."""
+    _manifests.clear()
+    listing.forget()
 
 
 def categories(layer: Layer) -> list[str]:
     """List the folders of one layer that may be libraries, by name."""
-    folder = layer.symbolic
-    known = _known.setdefault(folder, _Known())
-    now = time.monotonic()
-    if now - known.listed_at < _LISTING_PATIENCE * known.duration:
-        return known.categories
-    seen = stamp(folder)
-    # A folder changed within the clock's granularity may change again under the same stamp.
-    if seen is not None and seen == known.stamp and time.time_ns() - seen.modified > 2_000_000_000:
-        return known.categories
-    found = []
-    try:
-        with os.scandir(folder) as items:
-            for item in items:
-                # Entries have longer names than this, and there may be very many of them.
-                if len(item.name) < 64 and _PART.match(item.name) and item.is_dir():
-                    found.append(item.name)
-    except OSError:
-        found = []
-    known.categories, known.stamp, known.listed_at = sorted(found), seen, now
-    known.duration = time.monotonic() - now
-    return known.categories
+    # Only the owner of a layer notes a listing down; all may use the note.
+    note = layer.root / NOTE
+    if not (layer.writable or note.is_file()):
+        note = None
+    return [name for name in listing.subfolders(layer.symbolic, note) if _PART.match(name)]
 
 
 def _manifest(folder: Path, category: str) -> Manifest | None:
-    known = _known.setdefault(folder, _Known())
     path = folder / category / MANIFEST
     seen = stamp(path)
     if seen is None:
-        known.manifests.pop(category, None)
+        _manifests.pop(path, None)
         return None
-    remembered = known.manifests.get(category)
+    remembered = _manifests.get(path)
     if remembered is not None and remembered[0] == seen:
         return remembered[1]
     from .formats import read_manifest
@@ -140,7 +111,7 @@ def _manifest(folder: Path, category: str) -> Manifest | None:
             stacklevel=2,
         )
         manifest = None
-    known.manifests[category] = (seen, manifest)
+    _manifests[path] = (seen, manifest)
     return manifest
 
 

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from .errors import DownloadError, OfflineError
 from .formats.files import TEMPORARY_PREFIX, sha256_file
+from .impostors import impostor
 from .progress import Progress
 from .retrying import Overtaken, Retry, judge, reason, waits
 from .stores import (
@@ -358,9 +359,9 @@ class _Transfer:
             if answer.start != 0:
                 raise Retry(f"the server sent byte {answer.start} onwards, not from the start", from_start=True)
         self.etag = answer.etag
-        html = "html" in answer.content_type.lower() and self.expect != "file"
+        suspicious = "html" in answer.content_type.lower() and self.expect != "file"
         limit = self.options.max_bytes if self.size is None else self.size
-        if answer.size is not None and not html:
+        if answer.size is not None and not suspicious:
             if self.size is not None and answer.size != self.size:
                 raise self._refuse(
                     f"has {answer.size:,} bytes where {self.size:,} are expected: it was replaced, or the server is wrong"
@@ -375,7 +376,7 @@ class _Transfer:
         try:
             for chunk in answer.chunks:
                 if first:
-                    self._refuse_html(bytes(chunk[:65536]), html)
+                    self._refuse_impostor(bytes(chunk[:65536]), answer.content_type)
                     first = False
                 if self.done + len(chunk) > limit:
                     raise self._refuse(f"sends more than the {limit:,} bytes {'expected' if self.size else 'allowed'}")
@@ -397,20 +398,10 @@ class _Transfer:
         if expected is not None and self.done < expected:
             raise Retry(f"the server stopped at {self.done:,} of {expected:,} bytes")
 
-    def _refuse_html(self, head: bytes, says_html: bool) -> None:
-        if self.expect == "file":
-            return
-        start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-        if not says_html and not start.startswith((b"<!doctype html", b"<html")):
-            return
-        title = re.search(rb"<title[^>]*>(.*?)</title>", head, re.IGNORECASE | re.DOTALL)
-        named = ""
-        if title:
-            named = f", titled {' '.join(title.group(1).decode('utf-8', 'replace').split())[:200]!r}"
-        raise self._refuse(
-            f"is an HTML page{named}, not the {self.expect} that was expected: "
-            "a login page, an error page, or the address of a web page in place of a file"
-        )
+    def _refuse_impostor(self, head: bytes, content_type: str) -> None:
+        # Any file may be HTML or a pointer where nobody knows what it should be.
+        if self.expect != "file" and (found := impostor(head, content_type)) is not None:
+            raise self._refuse(f"is not the {self.expect} that was expected but {found}")
 
     def _verify(self) -> None:
         if self.size is not None and self.done != self.size:

@@ -23,6 +23,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from .errors import CompatibilityError, DownloadError, FormatError, LibraryError, ModelNotFoundError
+from .impostors import impostor
 from .stores import TransferOptions, is_remote, join, local_path, require_online
 
 if TYPE_CHECKING:
@@ -208,10 +209,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def _hint(data: bytes) -> str:
-    head = data[:200].lstrip().lower()
-    if head.startswith((b"<!doctype html", b"<html")):
-        return " (it is an HTML page)"
-    return " (it is empty)" if not head else ""
+    if not data.strip():
+        return " (it is empty)"
+    found = impostor(data[:4096])
+    return f" (it is {found})" if found else ""
 
 
 def encode_index(index: Index) -> bytes:

@@ -22,6 +22,7 @@ from pathlib import Path
 from .archive import path_problem, safe_extract
 from .errors import DownloadError, FormatError
 from .formats import Manifest, manifest_problems, read_manifest
+from .impostors import impostor
 
 MANIFEST_NAME = "manifest.json"
 STAGING_PREFIX = ".tmp-install-"
@@ -109,8 +110,11 @@ def check_library(folder: Path, *, source: str | None = None) -> Manifest:
     FormatError
         A file is missing, altered or not covered by a checksum; the message lists all of them.
     """
-    manifest = read_manifest(folder / MANIFEST_NAME)
     where = source or str(folder)
+    try:
+        manifest = read_manifest(folder / MANIFEST_NAME)
+    except FormatError as error:
+        raise FormatError("; ".join([str(error), *_impostors(folder)])) from error
     problems = manifest_problems(folder, manifest)
     if reason := bad_category(manifest.category):
         problems.append(f"category {manifest.category!r} {reason}")
@@ -118,8 +122,20 @@ def check_library(folder: Path, *, source: str | None = None) -> Manifest:
         if path.suffix in _MODEL_SUFFIXES and path.name != MANIFEST_NAME and path.name not in manifest.checksums:
             problems.append(f"{path.name} is not in the manifest")
     if problems:
+        problems += _impostors(folder)
         raise FormatError(f"{where}: library {manifest.category!r} does not match its manifest: " + "; ".join(problems))
     return manifest
+
+
+def _impostors(folder: Path) -> list[str]:
+    """Return what explains wrong files: the first of them that is not data at all."""
+    for path in sorted(folder.glob("*")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                found = impostor(stream.read(1024))
+            if found is not None:
+                return [f"{path.name} is {found}"]
+    return []
 
 
 def bad_category(category: str) -> str | None:
@@ -250,7 +266,7 @@ def install_archive(
 def install_folder(folder: str | os.PathLike[str], symbolic: str | os.PathLike[str]) -> InstalledLibrary:
     """Install a copy of a library folder, checked, into ``symbolic/<category>/``."""
     folder, symbolic = Path(folder).expanduser(), Path(symbolic).expanduser()
-    manifest = read_manifest(folder / MANIFEST_NAME)
+    check_library(folder)
     with staging_folder(symbolic) as staging:
         copy = staging / "copy"
         copy.mkdir()

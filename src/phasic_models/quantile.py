@@ -31,11 +31,19 @@ def quantiles(plan: Plan, theta: Floats, q: Floats, *, tol: float, max_steps: in
     return values
 
 
-def _excess(plan: Plan, theta: Floats, times: Floats, q: Floats, options: dict[str, Any]) -> tuple[Floats, Floats]:
-    """F(t) - q and the density; the upper half is compared by the survival function, which is accurate there."""
+def _compare(plan: Plan, theta: Floats, times: Floats, q: Floats, options: dict[str, Any]) -> tuple[Floats, Floats]:
+    """F(t) - q, and where Newton's method would go from t.
+
+    Below the median the step is taken on log F over log t, where the left tail, a power of t, is a straight line; above it on
+    log(1 - F) over t, where the exponential right tail is one.
+    """
     values = evaluate(plan, theta, times, ("pdf", "cdf", "sf"), **options)
+    density, below, above = values["pdf"][0], values["cdf"][0], values["sf"][0]
     upper = q > 0.5
-    return np.where(upper, (1.0 - q) - values["sf"][0], values["cdf"][0] - q), values["pdf"][0]
+    with np.errstate(all="ignore"):
+        lower_step = times * np.exp(np.log(q / below) * below / (times * density))
+        upper_step = times + np.log(above / (1.0 - q)) * above / density
+    return np.where(upper, (1.0 - q) - above, below - q), np.where(upper, upper_step, lower_step)
 
 
 def _continuous(plan: Plan, theta: Floats, q: Floats, mean: float, options: dict[str, Any]) -> Floats:
@@ -48,7 +56,7 @@ def _continuous(plan: Plan, theta: Floats, q: Floats, mean: float, options: dict
     low = np.zeros(todo.size)
     high = np.full(todo.size, max(mean, np.finfo(float).tiny))
     for _ in range(_MAX_ROUNDS):
-        short = _excess(plan, theta, high, wanted, options)[0] < 0
+        short = _compare(plan, theta, high, wanted, options)[0] < 0
         if not short.any():
             break
         low[short] = high[short]
@@ -56,12 +64,10 @@ def _continuous(plan: Plan, theta: Floats, q: Floats, mean: float, options: dict
     times = 0.5 * (low + high)
     active = np.arange(todo.size)
     for _ in range(_MAX_ROUNDS):
-        excess, density = _excess(plan, theta, times[active], wanted[active], options)
+        excess, newton = _compare(plan, theta, times[active], wanted[active], options)
         above = excess > 0
         high[active[above]] = times[active[above]]
         low[active[~above]] = times[active[~above]]
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            newton = times[active] - excess / density
         inside = (newton > low[active]) & (newton < high[active])
         # Quantiles may differ by many powers of ten, and then the geometric mean halves what is unknown.
         wide = high[active] > 4.0 * low[active]
@@ -94,14 +100,14 @@ def _discrete(plan: Plan, theta: Floats, q: Floats, mean: float, options: dict[s
     low = np.full(todo.size, -1.0)  # F(low) < q
     high = np.full(todo.size, max(1.0, np.ceil(mean)))
     for _ in range(_MAX_ROUNDS):
-        short = _excess(plan, theta, high, wanted, options)[0] < 0
+        short = _compare(plan, theta, high, wanted, options)[0] < 0
         if not short.any():
             break
         low[short] = high[short]
         high[short] *= 2.0
     while (high - low > 1).any():
         middle = np.clip(np.floor(0.5 * (low + high)), 0.0, None)
-        enough = _excess(plan, theta, middle, wanted, options)[0] >= 0
+        enough = _compare(plan, theta, middle, wanted, options)[0] >= 0
         high = np.where(enough, middle, high)
         low = np.where(enough, low, middle)
     result[todo] = high

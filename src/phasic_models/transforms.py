@@ -5,6 +5,7 @@ Both keep the structure and take one parameter per edge: the weights of the orig
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,8 +101,11 @@ class RewardedChain:
         if self._copies is None:
             scaled: Floats = weights / self._rewards[self._source]
             return scaled
-        totals = np.stack([np.bincount(self._source, row, self._rewards.size) for row in weights])
-        stay = np.clip(1.0 - totals, 0.0, 1.0)
+        stay = np.zeros((theta.shape[0], self._rewards.size))
+        for row in np.flatnonzero(self._rewards > 1):
+            edges = slice(self._censored.edge_ptr[row], self._censored.edge_ptr[row + 1])
+            # fsum, because staying may be as improbable as the rounding of a plain sum.
+            stay[:, row] = [max(0.0, math.fsum([1.0, *(-values[edges])])) for values in weights]
         values = np.concatenate([weights, stay, np.ones((theta.shape[0], 1))], axis=1)
         return np.ascontiguousarray(values[:, self._copies])
 

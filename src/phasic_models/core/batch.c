@@ -34,5 +34,13 @@ int pm_factor_lanes(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n
             }
         }
     }
-    return p->graph.discrete ? check_probabilities(p, ws, *n_lanes, first, where) : PM_OK;
+    if (!p->graph.discrete) {
+        return PM_OK;
+    }
+    for (int32_t i = 0; i < p->n_transient; i++) {
+        for (int32_t l = 0; l < ws->lanes; l++) {
+            ws->stay[(int64_t)i * ws->lanes + l] = pm_one_minus(p, ws, i, l, 1.0);
+        }
+    }
+    return check_probabilities(p, ws, *n_lanes, first, where);
 }

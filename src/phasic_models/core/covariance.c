@@ -36,7 +36,7 @@ static double local_covariance(const pm_plan *p, const pm_workspace *ws, const c
     }
     if (p->graph.discrete) {
         const int64_t at = (int64_t)i * lanes + l;
-        return sum + pm_stay(total) * ((ha[at] - mean_a) * (hb[at] - mean_b));
+        return sum + ws->stay[at] * ((ha[at] - mean_a) * (hb[at] - mean_b));
     }
     const int64_t v = p->pattern.order[i];
     return sum + rewards[a * (int64_t)p->graph.n_vertices + v] * rewards[b * (int64_t)p->graph.n_vertices + v] / total;
@@ -57,7 +57,7 @@ static void set_ahead(const pm_plan *p, const pm_workspace *ws, const covariance
                 }
             }
             if (p->graph.discrete && i != p->n_transient) {
-                sum += pm_stay(total) * h[(int64_t)i * lanes + l];
+                sum += ws->stay[(int64_t)i * lanes + l] * h[(int64_t)i * lanes + l];
             } else {
                 sum = total > 0.0 ? sum / total : 0.0;
             }

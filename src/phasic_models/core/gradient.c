@@ -147,7 +147,7 @@ static void discrete_grad(const pm_plan *p, pm_workspace *ws, int32_t k, const d
                 for (int32_t i = 0; i < p->n_transient; i++) {
                     for (int32_t l = 0; l < lanes; l++) {
                         const int64_t at = (int64_t)i * lanes + l;
-                        bar[at] += pm_stay(ws->total[at]) * ws->x[at];
+                        bar[at] += ws->stay[at] * ws->x[at];
                     }
                     for (int64_t e = p->edge_start[i]; e < p->edge_end[i]; e++) {
                         if (p->edge_row[e] >= 0) {

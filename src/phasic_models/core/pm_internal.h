@@ -89,6 +89,7 @@ struct pm_workspace {
     double *exit;
     double *pivot;
     double *total;
+    double *stay;            /* discrete graphs: probability to stay in a row, rounding carried */
     double *acc;
     double *x;
     double *y;
@@ -138,6 +139,9 @@ extern const pm_kernels pm_kernels_8_avx512;
 /* batch.c: loads, factors and checks the lanes that start at theta `first`; *n_lanes of them are real. Sets ws->failed. */
 int pm_factor_lanes(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, int32_t *n_lanes,
                     pm_where *where);
+
+/* weights.c: one minus the sum of the weights of a row over scale, with the rounding of the sum carried along; never negative. */
+double pm_one_minus(const pm_plan *p, const pm_workspace *ws, int32_t row, int32_t lane, double scale);
 
 /* poisson.c: probability of k under mean lambda, full relative accuracy (Loader 2000). */
 double pm_poisson(double k, double lambda);

@@ -12,16 +12,13 @@ static inline double pm_row_reward(const pm_plan *p, const double *rewards, int3
     return rewards == NULL ? 1.0 : rewards[p->pattern.order[i]];
 }
 
-/* The probability to stay in a row of a discrete graph; rounding may have taken its total above one. */
-static inline double pm_stay(double total) { return total < 1.0 ? 1.0 - total : 0.0; }
-
 /* out = P h for a discrete graph: one step ahead, absorbing vertices counting zero. The last row (the start) is left alone. */
 static inline void pm_step_ahead(const pm_plan *p, const pm_workspace *ws, const double *h, double *out) {
     const int32_t lanes = ws->lanes;
     for (int32_t i = 0; i < p->n_transient; i++) {
         double *o = out + (int64_t)i * lanes;
         for (int32_t l = 0; l < lanes; l++) {
-            o[l] = pm_stay(ws->total[(int64_t)i * lanes + l]) * h[(int64_t)i * lanes + l];
+            o[l] = ws->stay[(int64_t)i * lanes + l] * h[(int64_t)i * lanes + l];
         }
         for (int64_t e = p->edge_start[i]; e < p->edge_end[i]; e++) {
             if (p->edge_row[e] >= 0) {

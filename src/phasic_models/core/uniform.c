@@ -182,20 +182,6 @@ static int set_initial(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, 
     return PM_OK;
 }
 
-/* One minus the sum of the jump probabilities of a row, with the rounding of the sum carried along (Neumaier 1974). */
-static double stay_probability(const pm_plan *p, const pm_workspace *ws, int32_t row, double q) {
-    double sum = 1.0;
-    double carry = 0.0;
-    for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
-        const double term = -(ws->slot[p->graph.edge_slot[e]] / q);
-        const double next = sum + term;
-        carry += fabs(sum) >= fabs(term) ? (sum - next) + term : (term - next) + sum;
-        sum = next;
-    }
-    sum += carry;
-    return sum > 0.0 ? sum : 0.0;
-}
-
 int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *initial, int64_t theta_index, pm_where *where) {
     const double q = largest_rate(p, ws);
     u->rate = q;
@@ -229,7 +215,7 @@ int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const doub
         u->exit_rate[i] = sum;
     }
     for (int32_t i = 0; i < u->n; i++) {
-        const double stay = stay_probability(p, ws, u->row_of[i], scale);
+        const double stay = pm_one_minus(p, ws, u->row_of[i], 0, scale);
         if (p->graph.discrete && pm_total_rate(p, ws, u->row_of[i]) > 1.0 + 1e-10) {
             pm_at(where, theta_index, p->pattern.order[u->row_of[i]], pm_total_rate(p, ws, u->row_of[i]));
             return PM_E_PROBABILITY;

@@ -71,6 +71,20 @@ int pm_load_theta(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n_t
     return PM_OK;
 }
 
+/* The sum is that of Neumaier (1974): where staying is improbable, plain summation would leave nothing of it. */
+double pm_one_minus(const pm_plan *p, const pm_workspace *ws, int32_t row, int32_t lane, double scale) {
+    double sum = 1.0;
+    double carry = 0.0;
+    for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
+        const double term = -(ws->slot[(int64_t)p->graph.edge_slot[e] * ws->lanes + lane] / scale);
+        const double next = sum + term;
+        carry += fabs(sum) >= fabs(term) ? (sum - next) + term : (term - next) + sum;
+        sum = next;
+    }
+    sum += carry;
+    return sum > 0.0 ? sum : 0.0;
+}
+
 int pm_weights(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, double *out, pm_where *where) {
     const int32_t lanes = ws->lanes;
     for (int64_t first = 0; first < n_theta; first += lanes) {

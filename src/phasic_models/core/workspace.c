@@ -33,7 +33,7 @@ int pm_workspace_new(const pm_plan *p, int32_t lanes, pm_workspace **out) {
         int64_t count;
     } parts[] = {
         {&w->theta, p->graph.n_params}, {&w->slot, p->n_slots}, {&w->lower, p->n_lower}, {&w->upper, p->n_upper},
-        {&w->exit, n}, {&w->pivot, n}, {&w->total, n}, {&w->acc, p->max_block}, {&w->x, n}, {&w->y, n}, {&w->z, n},
+        {&w->exit, n}, {&w->pivot, n}, {&w->total, n}, {&w->stay, p->graph.discrete ? n : 0}, {&w->acc, p->max_block}, {&w->x, n}, {&w->y, n}, {&w->z, n},
         {&w->slot_bar, p->n_slots},
     };
     const size_t n_parts = sizeof parts / sizeof parts[0];
