@@ -91,7 +91,7 @@ def _bar(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """Show a progress bar, where the output is a terminal, and give the function that moves it."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("reading the libraries", total=None)
         yield lambda model, done, total: bar.update(task, description=model, completed=done, total=total)
 
 
@@ -116,8 +116,9 @@ def _show(console: Console, release: Release, out: Path, seconds: float) -> None
     for line in release.advice:
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     models = sum(len(library.build.models) for library in release.libraries)
+    libraries = "1 library" if len(release.libraries) == 1 else f"{len(release.libraries)} libraries"
     console.print(
-        f"{models} models in {len(release.libraries)} libraries, {seconds:.1f} s. Channel: {out / 'channel'}",
+        f"{models} models in {libraries}, {seconds:.1f} s. Channel: {out / 'channel'}",
         markup=False,
         highlight=False,
         soft_wrap=True,

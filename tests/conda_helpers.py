@@ -122,19 +122,24 @@ def stub(
     ).path
 
 
-def solve(channel: str, *specs: str) -> list[rattler.RepoDataRecord]:
+def solve(channel: str, *specs: str, client: rattler.Client | None = None) -> list[rattler.RepoDataRecord]:
     """Solve for an environment with packages from one channel; nothing is remembered from an earlier solve."""
 
     async def run(cache: str) -> list[rattler.RepoDataRecord]:
-        gateway = rattler.Gateway(cache_dir=Path(cache))
+        gateway = rattler.Gateway(cache_dir=Path(cache), client=client)
         return await rattler.solve([rattler.Channel(channel)], list(specs), gateway=gateway, platforms=["noarch"])
 
     with tempfile.TemporaryDirectory() as cache:
         return asyncio.run(run(cache))
 
 
-def install(records: Sequence[rattler.RepoDataRecord], prefix: Path, package_cache: Path) -> None:
-    asyncio.run(rattler.install(list(records), target_prefix=prefix, cache_dir=package_cache, show_progress=False))
+def install(
+    records: Sequence[rattler.RepoDataRecord], prefix: Path, package_cache: Path, client: rattler.Client | None = None
+) -> None:
+    async def run() -> None:
+        await rattler.install(list(records), prefix, package_cache, show_progress=False, client=client)
+
+    asyncio.run(run())
 
 
 def names(records: Sequence[rattler.RepoDataRecord]) -> list[str]:

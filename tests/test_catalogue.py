@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -124,7 +125,7 @@ def test_names_cannot_leave_the_layer(tmp_path, name):
 
 def test_a_corrupt_copy_is_passed_over(tmp_path, monkeypatch):
     one, two = place_library(tmp_path / "one"), place_library(tmp_path / "two")
-    monkeypatch.setenv("PHASIC_SHARED_CACHE_DIRS", f"{tmp_path / 'one'}:{tmp_path / 'two'}")
+    monkeypatch.setenv("PHASIC_SHARED_CACHE_DIRS", os.pathsep.join([str(tmp_path / "one"), str(tmp_path / "two")]))
     path = one / "n_3.safetensors"
     data = bytearray(path.read_bytes())
     data[-9] ^= 4

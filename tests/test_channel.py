@@ -136,21 +136,19 @@ def test_ten_thousand_packages_solve_in_under_a_second(tmp_path: Path) -> None:
 # -- S3 -----------------------------------------------------------------------------------------------------------
 
 
-def s3_gateway(bucket: Bucket, cache: Path) -> rattler.Gateway:
+def s3_client(bucket: Bucket) -> rattler.Client:
     from rattler.networking.middleware import S3Config, S3Middleware
 
-    client = rattler.Client([S3Middleware({bucket.name: S3Config(bucket.endpoint, "us-east-1", "path")})])
-    return rattler.Gateway(cache_dir=cache, client=client)
+    return rattler.Client([S3Middleware({bucket.name: S3Config(bucket.endpoint, "us-east-1", "path")})])
 
 
 @pytest.mark.parametrize("folder", ["", "/some/folder"])
 def test_a_channel_in_a_bucket(s3: Bucket, folder: str, tmp_path: Path) -> None:
-    import asyncio
-
     channel = f"{s3.url}{folder}"
     old = library_package(tmp_path)
     assert add_packages([old], channel) == [old.name]
-    new, other = library_package(tmp_path, version="1.1.0"), library_package(tmp_path, category="queuing")
+    new = library_package(tmp_path, '{"version": 2}', version="1.1.0")
+    other = library_package(tmp_path, category="queuing")
     assert add_packages([old, new, other], channel) == [new.name, other.name]
     changed = library_package(tmp_path, '{"a": 1}')
     with pytest.raises(LibraryError, match=r"phasic-models-coalescent 1\.0\.0 build 0 is already in s3://"):
@@ -158,13 +156,20 @@ def test_a_channel_in_a_bucket(s3: Bucket, folder: str, tmp_path: Path) -> None:
     shutil.copy(changed, tmp_path / old.name)
     with pytest.raises(LibraryError, match="with other bytes"):
         add_packages([tmp_path / old.name], channel)
-    gateway = s3_gateway(s3, tmp_path / "cache")
+    prefix, client = tmp_path / "a prefix", s3_client(s3)
 
-    async def run() -> list[rattler.RepoDataRecord]:
-        specs = ["phasic-models-coalescent", "phasic-models-queuing"]
-        return await rattler.solve([rattler.Channel(channel)], specs, gateway=gateway, platforms=["noarch"])
+    def installed(*specs: str) -> list[str]:
+        records = solve(channel, *specs, client=client)
+        install(records, prefix, tmp_path / "cache", client)
+        return names(records)
 
-    assert names(asyncio.run(run())) == ["phasic-models-coalescent 1.1.0", "phasic-models-queuing 1.0.0"]
+    both = ["phasic-models-coalescent 1.1.0", "phasic-models-queuing 1.0.0"]
+    assert installed("phasic-models-coalescent", "phasic-models-queuing") == both
+    folder_of = prefix / "share" / "phasic_cache" / "symbolic"
+    assert (folder_of / "coalescent" / "manifest.json").read_text() == '{"version": 2}'
+    assert installed("phasic-models-coalescent <1.1") == ["phasic-models-coalescent 1.0.0"]
+    assert (folder_of / "coalescent" / "manifest.json").read_text() == "{}"
+    assert not (folder_of / "queuing" / "manifest.json").exists()
 
 
 @pytest.mark.usefixtures("s3")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_symbolic_cache import death, harmonic, only_these_layers, place_library, snapshot
+from test_symbolic_cache import death, harmonic, only_these_layers, place_library, posix, snapshot
 
 from phasic_models import SymbolicCache, catalogue
 from phasic_models.archive import make_tarball
@@ -96,6 +96,7 @@ def test_a_missing_package_is_named(missing):
     assert len(done.stderr.splitlines()) == 1
 
 
+@posix
 def test_a_closed_pipe_is_no_error(root):
     script = "from phasic_models.cli import main; main()"
     command = f"{sys.executable!r} -c {script!r} info deaths/n_3 | head -n 1"

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import urllib.request
@@ -21,10 +22,13 @@ from types import SimpleNamespace
 
 import boto3
 import obstore
+import obstore.store
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phasic_models import install
-from phasic_models.archive import make_tarball
+from phasic_models.archive import make_tarball, path_problem
 from phasic_models.cloud_cache import (
     AzureBlobBackend,
     GCSBackend,
@@ -41,9 +45,11 @@ from phasic_models.errors import (
     OfflineError,
     ParameterError,
 )
+from phasic_models.folders import ObjectFolder, download_folder, upload
 from phasic_models.formats import read_manifest, sha256_file
 from phasic_models.index import parse_index
 from phasic_models.install import check_library, install_archive, install_folder, move_in
+from phasic_models.stores import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
 
@@ -693,6 +699,47 @@ def test_a_bucket_without_checksums_still_goes_by_the_manifest(s3, make_library,
     assert files_of(root / "symbolic" / "coalescent") == files_of(library)
 
 
+@pytest.mark.parametrize("cloud", ["s3", "azure"])
+def test_large_files_go_in_parts(request, cloud, make_library, root, monkeypatch):
+    """The emulator of Google's cloud has no uploads in parts."""
+    there = backend(request.getfixturevalue(cloud), "large")
+    monkeypatch.setattr("phasic_models.folders._MULTIPART_FROM", 6 << 20)
+    library = make_library()
+    large = library / "README.md"
+    large.write_bytes(random.Random(1).randbytes(13 << 20))
+    there.upload_cache(library)
+    there.download_cache(root / "symbolic")
+    assert (root / "symbolic" / "coalescent" / "README.md").read_bytes() == large.read_bytes()
+
+
+portable = st.text(
+    st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"], exclude_characters='/\\:*?"<>|.'),
+    min_size=1,
+    max_size=12,
+).filter(lambda name: path_problem(f"{name}.json") is None and name.strip())
+
+
+@given(st.dictionaries(st.lists(portable, min_size=1, max_size=3).map("/".join), st.binary(max_size=40), min_size=1))
+def test_any_folder_comes_back_as_it_was(files):
+    """Whatever the names: spaces, accents, percent signs and all other scripts."""
+    folder = ObjectFolder(obstore.store.MemoryStore(), "some prefix", "memory://", TransferOptions())
+    with tempfile.TemporaryDirectory() as scratch:
+        source, target = Path(scratch) / "source", Path(scratch) / "target"
+        written = {}
+        for name, content in files.items():
+            path = source / f"{name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Where two names are one to the file system, the last content counts.
+            path.write_bytes(content)
+            written = files_of(source)
+        assert sorted(upload(source, folder).transferred) == sorted(written)
+        assert upload(source, folder).transferred == []
+        got = download_folder(folder, target)
+        assert files_of(target) == written
+        assert got.bytes == sum(map(len, written.values()))
+        assert download_folder(folder, target).transferred == []
+
+
 def test_chosen_files_only(s3, make_library):
     sent = backend(s3).upload_cache(make_library(), include_patterns=["*.json"])
     assert sorted(sent.transferred) == ["manifest.json", "n_samples_0.json", "n_samples_1.json"]
@@ -774,6 +821,42 @@ def test_s3_profiles(s3, clean_environment, make_library, root, tmp_path):
     (aws / "credentials").write_text("no section")
     with pytest.raises(DownloadError, match="not a valid AWS configuration file"):
         S3Backend(s3.name, profile="other").list_files()
+
+
+def test_s3_credentials_from_a_program(s3, clean_environment, make_library, root, tmp_path):
+    """Single sign-on, roles and programs are left to boto3; the last of them can be tried here."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        clean_environment.delenv(name)
+    answer = tmp_path / "credentials.json"
+    answer.write_text(json.dumps({"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b", "SessionToken": "c"}))
+    aws = tmp_path / "home" / ".aws"
+    aws.mkdir()
+    (aws / "config").write_text(f"[profile sso]\nregion = us-east-1\ncredential_process = cat {answer}\n")
+    clean_environment.setenv("AWS_CONFIG_FILE", str(aws / "config"))
+    clean_environment.setenv("AWS_PROFILE", "sso")
+    there = S3Backend(s3.name, "models")
+    there.upload_cache(make_library())
+    there.download_cache(root / "symbolic")
+    check_library(root / "symbolic" / "coalescent")
+    clean_environment.setitem(sys.modules, "boto3", None)
+    with pytest.raises(DownloadError, match="pip install boto3"):
+        there.list_files()
+
+
+def test_s3_in_another_region(site, clean_environment, root):
+    clean_environment.setenv("AWS_ENDPOINT_URL", site.url)
+    site.serve("/elsewhere", statuses=[301] * 20)
+    site.serve("/elsewhere/index.json", statuses=[301] * 20)
+    with pytest.raises(DownloadError, match=r"another region.*AWS_REGION"):
+        install_model_library("coalescent", index="s3://elsewhere/index.json", cache_dir=root)
+    assert len(site.requests) == 1
+
+
+def test_gcs_credentials_from_a_file(gcs, clean_environment, make_library, root, tmp_path):
+    clean_environment.delenv("STORAGE_EMULATOR_HOST")
+    clean_environment.setenv("GOOGLE_BASE_URL", gcs.endpoint)
+    with pytest.raises(DownloadError, match=r"no-such\.json"):
+        GCSBackend(gcs.name, credentials_path=str(tmp_path / "no-such.json")).list_files()
 
 
 def test_s3_without_credentials_reads_at_once(s3, clean_environment, make_library, root):

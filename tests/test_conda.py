@@ -10,6 +10,7 @@ import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import msgspec
 import pytest
 
 pytest.importorskip("rattler_build", reason="needs the build group")
@@ -28,7 +29,7 @@ from phasic_models.conda import (
     recipe_text,
 )
 from phasic_models.errors import FormatError, LibraryError
-from phasic_models.library.spec import Compatible
+from phasic_models.library.spec import Compatible, Retraction
 
 
 @pytest.fixture
@@ -148,6 +149,19 @@ def test_any_change_of_content_changes_the_build_string(built: Path, license_fil
     (built / "manifest.json").rename(built / "manifest2.json")
     names.append(package(built, license_file, out).name)
     assert len(set(names)) == len(names)
+
+
+def test_a_retracted_model_is_named_in_the_package(built: Path, license_file: Path, tmp_path: Path) -> None:
+    from rattler.package_streaming import extract
+
+    spec = make_spec()
+    model = msgspec.structs.replace(
+        spec.models[0], status="retracted", retraction=Retraction("The rates are off by 2", fixed_in="1.0.1")
+    )
+    recipe = recipe_text(msgspec.structs.replace(spec, models=[model]))
+    extract(package(built, license_file, tmp_path / "noarch", recipe), tmp_path / "unpacked")
+    about = json.loads((tmp_path / "unpacked" / "info" / "about.json").read_text())
+    assert about["description"].endswith("Retracted: n_samples_3: The rates are off by 2 (mended in 1.0.1).")
 
 
 def test_the_package_of_all_libraries_pins_each(tmp_path: Path) -> None:

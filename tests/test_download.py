@@ -274,12 +274,13 @@ HTML = b"<!DOCTYPE html>\n<html><head><title>Sign in to\n your account</title></
 
 
 @pytest.mark.parametrize(
-    ("content_type", "size"), [("text/html; charset=utf-8", None), ("text/html", 12345), ("application/gzip", None)]
+    ("content_type", "size"),
+    [("text/html; charset=utf-8", None), ("text/html", 12345), ("application/gzip", None), ("application/gzip", 999)],
 )
 def test_an_html_page_is_named_as_such(site, tmp_path, content_type, size):
     url = site.serve("/models.tar.gz", HTML, content_type=content_type)
     with pytest.raises(
-        DownloadError, match=r"an HTML page, titled 'Sign in to your account', not the archive"
+        DownloadError, match=r"not the archive .* an HTML page, titled 'Sign in to your account'"
     ) as caught:
         get(url, tmp_path / "f", size=size, expect="archive")
     assert url in str(caught.value)
@@ -522,6 +523,14 @@ def test_an_unknown_authority_is_refused_with_the_remedy(secure_site, tmp_path):
     with pytest.raises(DownloadError, match=r"PHASIC_MODELS_CA_BUNDLE"):
         get(url, tmp_path / "f")
     assert secure_site.requests == []
+
+
+def test_no_redirect_leads_out_of_tls(secure_site, site, authority, tmp_path, monkeypatch):
+    monkeypatch.setenv("PHASIC_MODELS_CA_BUNDLE", str(authority.pem))
+    url = secure_site.serve("/f", redirect=site.serve("/f", CONTENT))
+    with pytest.raises(DownloadError):
+        get(url, tmp_path / "f")
+    assert site.requests == []
 
 
 def test_a_missing_bundle_is_named(secure_site, tmp_path, monkeypatch):

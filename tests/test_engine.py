@@ -14,6 +14,7 @@ from strategies import any_chains, chains, thetas
 
 from phasic_models import engine
 from phasic_models.errors import GraphError, ParameterError
+from phasic_models.expr import WeightTable
 from phasic_models.graph import Graph
 
 
@@ -238,3 +239,39 @@ def test_scratch_of_a_long_sweep_is_given_back():
     before = resident()
     model.dag.plan.uniformize(np.array([[1e-4, 1e3]]), np.array([1000.0]), ("sf",), 1e-12, 10**7, 1)
     assert resident() - before < 30_000_000
+
+
+ARRAYS = ("state_array", "edge_ptr", "edge_target", "edge_slot")
+TABLE = ("affine_base", "affine_ptr", "affine_param", "affine_coef", "program_op", "program_a", "program_b")
+
+
+def rebuilt(graph, change):
+    """The same graph from arrays that the caller made, and the arrays."""
+    parts = {name: change(getattr(graph, name)) for name in ARRAYS}
+    table = {name: change(getattr(graph.weights, name)) for name in TABLE}
+    made = Graph.from_canonical_arrays(
+        **parts, weights=WeightTable(**table), discrete=graph.discrete, param_names=graph.param_names
+    )
+    return made, [*parts.values(), *table.values()]
+
+
+def test_a_graph_does_not_follow_the_arrays_it_was_made_from():
+    """The core has checked them once; what it reads must not change behind its back."""
+    graph, given = rebuilt(repairable(3), np.copy)
+    model = graph.model()
+    expected = model.expectation([1.0, 2.0]), model.pdf([1.0, 2.0], 0.5)
+    for array in given:
+        array[...] = 99
+    assert (model.expectation([1.0, 2.0]), model.pdf([1.0, 2.0], 0.5)) == expected
+    assert graph.content_hash() == repairable(3).content_hash()
+
+
+def test_unaligned_arrays_of_a_graph():
+    def unaligned(array):
+        raw = np.frombuffer(b"\0" + array.tobytes(), dtype=np.uint8)[1:]
+        return np.ndarray(array.shape, array.dtype, raw)
+
+    graph, _ = rebuilt(repairable(3), unaligned)
+    holders = [getattr(graph, name) for name in ARRAYS] + [getattr(graph.weights, name) for name in TABLE]
+    assert all(array.flags.aligned for array in holders)
+    assert graph.model().expectation([1.0, 2.0]) == repairable(3).model().expectation([1.0, 2.0])

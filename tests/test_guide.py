@@ -23,6 +23,7 @@ from phasic_models.publish import publish
 from phasic_models.symbolic_cache import SymbolicCache
 
 GUIDE = Path(__file__).parent / "guide"
+posix = pytest.mark.skipif(os.name == "nt", reason="the guide's commands are for a POSIX shell")
 STEPS = ("step_1_build.py", "step_2_export.py", "step_3_metadata.py")
 
 
@@ -107,6 +108,7 @@ def test_testing_snippet(newcomer):
     assert output.endswith("passed\n")
 
 
+@posix
 def test_organisation_pack_and_unpack(newcomer, tmp_path):
     """Step 4's tarball, made by the guide's own commands, can be imported elsewhere."""
     run(newcomer, snippets(*STEPS))
@@ -160,11 +162,13 @@ def shell(newcomer, script: str) -> str:
     return done.stdout
 
 
+@posix
 def test_quick_start_install_by_command(newcomer, released):
     assert "coalescent 1.0.0 installed" in shell(newcomer, (GUIDE / "quick_start_install.sh").read_text())
     assert (released / "manifest.json").is_file()
 
 
+@posix
 def test_via_cli(newcomer, released, site, tmp_path):
     """The three commands, with the address of a server that exists here."""
     _, work = newcomer
@@ -279,6 +283,7 @@ def test_from_github_releases(newcomer, models, github, tmp_path):
     assert "found\n" in run(newcomer, given_hash(key))
 
 
+@posix
 def test_checksums(newcomer):
     _, work = newcomer
     for name in ("a.tar.gz", "b.tar.gz"):

@@ -244,6 +244,12 @@ def test_addresses_of_an_artefact():
     ]
 
 
+def test_a_remote_index_cannot_name_local_files():
+    found = artefact(urls=["file:///etc/passwd", "/etc/passwd", "a.tar.gz"])
+    assert artefact_addresses(found, "https://h/v1/index.json") == ["https://h/etc/passwd", "https://h/v1/a.tar.gz"]
+    assert artefact_addresses(found, "/data/index.json")[0] == "file:///etc/passwd"
+
+
 # -- choosing ---------------------------------------------------------------------------------------------------------
 
 

@@ -344,6 +344,27 @@ def test_a_new_release_is_seen_only_when_it_is_complete(token, make_library, mon
     assert list(read_index(latest)[0].libraries["coalescent"].versions) == ["1.1.0", "1.0.0"]
 
 
+def test_a_release_that_others_attach_continues_the_index(github, make_release, tmp_path):
+    """What the release workflow does: the index is written beside the tarballs, and all is attached as it is."""
+    latest = f"{github.url}/{REPO}/releases/latest/download/index.json"
+    github.attach(REPO, "v1.0.0", make_release("1.0.0"))  # with addresses relative to this release
+    folder = make_release("1.1.0")
+    publishing.write_github_index(folder, REPO, "v1.1.0", mirrors=["https://mirror.example/models"])
+    github.attach(REPO, "v1.1.0", folder)
+    index, _ = read_index(latest)
+    versions = index.libraries["coalescent"].versions
+    home = f"{github.url}/{REPO}/releases/download"
+    assert versions["1.0.0"].artefacts[0].urls == [f"{home}/v1.0.0/{NAME}"]
+    newer = NAME.replace("1.0.0", "1.1.0")
+    assert versions["1.1.0"].artefacts[0].urls == [
+        f"{home}/v1.1.0/{newer}",
+        f"https://mirror.example/models/{newer}",
+        newer,
+    ]
+    for version in ("1.0.0", "1.1.0"):
+        check_library(install_model_library("coalescent", version, index=latest, cache_dir=tmp_path / "c").path)
+
+
 def test_github_without_a_token(github, make_library):
     with pytest.raises(DownloadError, match="GITHUB_TOKEN"):
         publish(make_library(), f"github:{REPO}@v1.0.0")

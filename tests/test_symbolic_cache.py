@@ -36,6 +36,7 @@ from phasic_models.formats import (
 )
 
 UNKNOWN = "0" * 64
+posix = pytest.mark.skipif(os.name == "nt", reason="signals, fork and permissions are POSIX's")
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,8 @@ def only_these_layers(monkeypatch, tmp_path):
     """No layer but those that a test makes."""
     for name in ("PHASIC_CACHE_DIR", "PHASIC_SHARED_CACHE_DIRS", "CONDA_PREFIX"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "env"))
     catalogue.forget()
 
@@ -373,11 +375,37 @@ def test_read_only_home(tmp_path, monkeypatch):
         cache.save(dag)
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root is not stopped by permissions")
-def test_read_only_folder(tmp_path):
-    (tmp_path / "cache").mkdir(mode=0o555)
-    with pytest.warns(CacheWarning, match="could not store"):
-        SymbolicCache(tmp_path / "cache").get_or_compute(death(4))
+@posix
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_a_folder_without_permission(mode):
+    """Read-only, or closed altogether: the result comes with a warning. As another user where root runs the tests."""
+    folder = Path(tempfile.mkdtemp())
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    try:
+        SymbolicCache(folder / "root").get_or_compute(death(3))
+        for path in (folder / "root" / "symbolic", folder / "root" / "own", folder / "root", folder):
+            path.chmod(mode if path != folder else 0o755)
+        process = context.Process(target=_as_somebody_else, args=(folder / "root", results))
+        process.start()
+        assert results.get() == [round(harmonic(4), 14), ["CacheWarning"]]
+        process.join(60)
+    finally:
+        for path in (folder / "root", folder / "root" / "symbolic", folder / "root" / "own"):
+            path.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def _as_somebody_else(root: Path, results) -> None:
+    try:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            value = expectation(SymbolicCache(root).get_or_compute(death(4)))
+        results.put([round(value, 14), [warning.category.__name__ for warning in seen]])
+    except BaseException as error:
+        results.put(repr(error))
 
 
 def test_without_any_home(tmp_path, monkeypatch):
@@ -392,6 +420,7 @@ def test_without_any_home(tmp_path, monkeypatch):
     assert "0 hits" in repr(cache)
 
 
+@posix
 def test_full_disk(tmp_path):
     """A process that may write 2 kB at most to a file: the result comes, and a warning; no torn file is left."""
     script = f"""
@@ -457,6 +486,7 @@ def run_python(script: str) -> str:
     return done.stdout
 
 
+@posix
 def test_killed_writers(tmp_path):
     """kill -9 at 40 moments during a save: nothing torn is ever visible, and the next run completes."""
     root = tmp_path / "cache"
@@ -492,6 +522,7 @@ def _save_for_ever(root: Path, n: int, started) -> None:
         cache.remove(dag.graph.content_hash())
 
 
+@posix
 def test_a_hundred_processes(tmp_path):
     """100 processes look up and save 12 models in one cache: no torn file, no wrong answer, no lost entry."""
     root = tmp_path / "cache"

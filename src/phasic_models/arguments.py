@@ -25,12 +25,18 @@ def as_float_array(value: Any, what: str) -> npt.NDArray[np.float64]:
     Raises
     ------
     ParameterError
-        If it is not numeric.
+        If it is not made of real numbers that a float64 can hold.
     """
     try:
-        return np.asarray(value, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"{what} must be numbers: {error}") from None
+        array = np.asarray(value)
+        if array.dtype.kind == "O":
+            # Fractions and decimals are numbers; None would become NaN if numpy converted it.
+            array = np.array([float(entry) for entry in array.flat], dtype=np.float64).reshape(array.shape)
+        elif array.dtype.kind not in "buif":
+            raise TypeError(f"found {array.dtype}")
+        return np.asarray(array, dtype=np.float64, order="C")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ParameterError(f"{what} must be real numbers: {error}") from None
 
 
 def check_theta(theta: Any, graph: Graph) -> tuple[npt.NDArray[np.float64], bool]:
@@ -189,7 +195,7 @@ def check_tolerance(tol: Any) -> float:
     """
     try:
         value = float(tol)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ParameterError(f"tol must be a number, not {tol!r}") from None
     if not 1e-15 <= value <= 0.1:
         raise ParameterError(f"tol must lie between 1e-15 and 0.1, not {value}")

@@ -28,9 +28,8 @@ MANIFEST = "manifest.json"
 READABLE = (".safetensors", ".json")
 # Nothing here can leave the library's folder: no separators, no leading dot.
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
-# A folder that changes all the time (a writer at work among 100,000 entries) is listed again only once this many times
-# the duration of one listing has passed.
-_LISTING_PATIENCE = 50.0
+#: In a root: the libraries of a layer whose folder takes long to list.
+NOTE = "libraries.json"
 
 
 class Library(NamedTuple):
@@ -84,11 +83,8 @@ def forget() -> None:
 
 def categories(layer: Layer) -> list[str]:
     """List the folders of one layer that may be libraries, by name."""
-    # Only the owner of a layer notes a listing down; all may use the note.
-    note = layer.root / NOTE
-    if not (layer.writable or note.is_file()):
-        note = None
-    return [name for name in listing.subfolders(layer.symbolic, note) if _PART.match(name)]
+    names = listing.subfolders(layer.symbolic, layer.root / NOTE, keep=layer.writable)
+    return [name for name in names if _PART.match(name)]
 
 
 def _manifest(folder: Path, category: str) -> Manifest | None:

@@ -98,6 +98,10 @@ def recipe_text(spec: LibrarySpec) -> str:
         f"Pre-computed phase-type models: {names}. "
         f"After installation, phasic_models.load_model('{spec.category}/{spec.models[0].name}') finds them."
     )
+    for model in spec.models:
+        if model.retraction is not None:
+            mended = f" (mended in {model.retraction.fixed_in})" if model.retraction.fixed_in else ""
+            description += f" Retracted: {model.name}: {model.retraction.reason}{mended}."
     constraints = "\n".join(
         f"    - {package} {VersionRange.parse(allowed).conda_constraint}"
         for package, allowed in (("phasic", spec.compatible.phasic), ("phasic-models", spec.compatible.phasic_models))

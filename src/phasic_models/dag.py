@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .engine import Pattern, Plan, symbolic
+from .errors import FormatError
 
 if TYPE_CHECKING:
     import os
@@ -17,6 +18,30 @@ if TYPE_CHECKING:
 
     from .graph import Graph
     from .model import Model
+
+
+def _indices(values: npt.ArrayLike, dtype: Any, name: str) -> npt.NDArray[Any]:
+    """Return whole numbers as an array that nobody can change: the core checks it once and then relies on it.
+
+    Raises
+    ------
+    FormatError
+        If they are something else, or do not fit.
+    """
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, OverflowError):
+        array = np.empty(0, dtype=object)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu") or array.dtype.kind == "O":
+        raise FormatError(f"{name} must be one row of whole numbers")
+    limits = np.iinfo(dtype)
+    if array.size and array.dtype != dtype and not (limits.min <= array.min() and array.max() <= limits.max):
+        raise FormatError(f"{name} holds a number that is no index")
+    own = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+    if own.flags.writeable:
+        own = own.copy() if np.may_share_memory(own, array) else own
+        own.flags.writeable = False
+    return own
 
 
 class SymbolicDAG:
@@ -70,18 +95,15 @@ class SymbolicDAG:
         self.graph = graph
         self.ordering = ordering
         self._pattern = Pattern(
-            np.asarray(order, np.int32),
-            np.asarray(block_ptr, np.int32),
-            np.asarray(lower_ptr, np.int64),
-            np.asarray(lower_col, np.int32),
-            np.asarray(upper_ptr, np.int64),
-            np.asarray(upper_col, np.int32),
+            _indices(order, np.int32, "order"),
+            _indices(block_ptr, np.int32, "block_ptr"),
+            _indices(lower_ptr, np.int64, "lower_ptr"),
+            _indices(lower_col, np.int32, "lower_col"),
+            _indices(upper_ptr, np.int64, "upper_ptr"),
+            _indices(upper_col, np.int32, "upper_col"),
         )
         self.plan = Plan(graph, self._pattern)
         if operations is not None and operations != self.plan.operations:
-            # Imported here because only a damaged file comes this way.
-            from .errors import FormatError
-
             raise FormatError(f"the elimination takes {self.plan.operations} operations, not {operations} as recorded")
 
     @classmethod

@@ -359,17 +359,8 @@ class _Transfer:
             if answer.start != 0:
                 raise Retry(f"the server sent byte {answer.start} onwards, not from the start", from_start=True)
         self.etag = answer.etag
-        suspicious = "html" in answer.content_type.lower() and self.expect != "file"
+        self._check_claim(answer)
         limit = self.options.max_bytes if self.size is None else self.size
-        if answer.size is not None and not suspicious:
-            if self.size is not None and answer.size != self.size:
-                raise self._refuse(
-                    f"has {answer.size:,} bytes where {self.size:,} are expected: it was replaced, or the server is wrong"
-                )
-            if answer.size > limit:
-                raise self._refuse(f"has {answer.size:,} bytes, more than the {limit:,} allowed")
-            if self.size is None:
-                check_free_space(self.target.parent, answer.size - self.done, self.target.name)
         stream.seek(self.done)
         first = self.done == 0
         self.mixed = not first
@@ -397,6 +388,21 @@ class _Transfer:
         expected = self.size if self.size is not None else answer.size
         if expected is not None and self.done < expected:
             raise Retry(f"the server stopped at {self.done:,} of {expected:,} bytes")
+
+    def _check_claim(self, answer: _Answer) -> None:
+        """Refuse an answer whose announced size cannot be right."""
+        if answer.size is None:
+            return
+        if self.size is not None and answer.size != self.size:
+            # What came instead says more than its size does.
+            self._refuse_impostor(bytes(next(answer.chunks, b"")[:65536]), answer.content_type)
+            raise self._refuse(
+                f"has {answer.size:,} bytes where {self.size:,} are expected: it was replaced, or the server is wrong"
+            )
+        if answer.size > self.options.max_bytes and self.size is None:
+            raise self._refuse(f"has {answer.size:,} bytes, more than the {self.options.max_bytes:,} allowed")
+        if self.size is None:
+            check_free_space(self.part.parent, answer.size - self.done, self.target.name)
 
     def _refuse_impostor(self, head: bytes, content_type: str) -> None:
         # Any file may be HTML or a pointer where nobody knows what it should be.

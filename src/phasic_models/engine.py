@@ -359,11 +359,7 @@ class Plan:
         check(lib.pm_sampler_new(self._plan, made), None, self.graph)
         sampler = ffi.gc(made[0], lib.pm_sampler_free)
         for row in range(theta.shape[0]):
-
-            def set_theta(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-                return lib.pm_sampler_set(self._plan, ws, sampler, c_theta, where)
-
-            self._batches(theta[row : row + 1], 1, set_theta, lanes=1)
+            self._set_sampler(sampler, theta, row)
 
             def draw(first: int, row: int = row) -> None:
                 where = ffi.new("pm_where *")
@@ -384,6 +380,16 @@ class Plan:
                 with ThreadPoolExecutor(n_threads) as pool:
                     list(pool.map(draw, firsts))
         return out
+
+    def _set_sampler(self, sampler: Any, theta: Floats, row: int) -> None:
+        where = ffi.new("pm_where *")
+        ws = self._take_workspace(1)
+        try:
+            status = lib.pm_sampler_set(self._plan, ws, sampler, _in("double[]", theta[row]), where)
+        finally:
+            self._pool[1].append(ws)
+        where.a = row
+        check(status, where, self.graph, theta)
 
     def censor(self, keep: npt.NDArray[np.bool_]) -> Censored:
         """Watch the chain only in the vertices that `keep` (V,) marks."""
@@ -525,9 +531,10 @@ def thread_count(n_threads: int | None) -> int:
     """
     if n_threads is None:
         return 1
-    if n_threads == -1:
+    whole = isinstance(n_threads, Integral) and not isinstance(n_threads, bool)
+    if whole and n_threads == -1:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not isinstance(n_threads, Integral) or isinstance(n_threads, bool) or n_threads < 1:
+    if not whole or n_threads < 1:
         raise ParameterError(f"n_threads must be a positive integer, or -1 for all processors, not {n_threads!r}")
     return int(n_threads)
 
@@ -582,4 +589,5 @@ def _copy(pointer: Any, size: int, dtype: Any) -> npt.NDArray[Any]:
     if size == 0:
         return np.empty(0, dtype)
     copied: npt.NDArray[Any] = np.frombuffer(ffi.buffer(pointer, size * np.dtype(dtype).itemsize), dtype).copy()
+    copied.flags.writeable = False
     return copied

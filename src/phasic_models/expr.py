@@ -478,7 +478,8 @@ def is_pointer(ptr: npt.NDArray[np.int64], end: int) -> bool:
 
 
 def read_only(array: npt.ArrayLike, dtype: Any) -> npt.NDArray[Any]:
-    """Return `array` as a C-contiguous, read-only array; the data is only copied where it must be.
+    """Return `array` as a C-contiguous, aligned array that nobody can change: the C core checks it once and then relies
+    on it. Data that cannot be changed is not copied.
 
     Raises
     ------
@@ -487,9 +488,11 @@ def read_only(array: npt.ArrayLike, dtype: Any) -> npt.NDArray[Any]:
     """
     given = np.asarray(array)
     with np.errstate(invalid="ignore"):
-        view = np.ascontiguousarray(given, dtype=dtype).view()
+        view = np.require(given, dtype, ["C_CONTIGUOUS", "ALIGNED"]).view()
     if given.dtype != view.dtype and not np.array_equal(given, view):
         raise GraphError(f"an array of {given.dtype} does not fit into {view.dtype}")
+    if view.flags.writeable and np.may_share_memory(view, given):
+        view = view.copy()
     view.setflags(write=False)
     checked: npt.NDArray[Any] = view
     return checked

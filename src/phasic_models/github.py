@@ -112,12 +112,12 @@ class Repository:
         with tempfile.TemporaryDirectory(prefix="phasic-models-") as scratch:
             return sha256_file(self.fetch(asset, Path(scratch) / "asset"))
 
-    def latest_content(self, name: str) -> bytes | None:
-        """Return a small file of the latest release, or None where there is none."""
+    def latest_content(self, name: str) -> tuple[bytes, str] | None:
+        """Return a small file of the latest release and its lasting address, or None where there is none."""
         release = self.release("latest", missing_ok=True)
         for asset in (release or {}).get("assets", []):
-            if asset.get("name") == name:
-                return self.content(asset)
+            if release is not None and asset.get("name") == name:
+                return self.content(asset), self.download_url(str(release["tag_name"]), name)
         return None
 
     def release(self, tag: str, *, missing_ok: bool = False) -> dict[str, Any] | None:

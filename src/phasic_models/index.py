@@ -441,7 +441,26 @@ def select(
 
 def artefact_addresses(artefact: Artefact, index_address: str) -> list[str]:
     """Return an artefact's mirrors as absolute addresses, in the order in which to try them."""
-    return [join(index_address, url) for url in artefact.urls]
+    addresses = [join(index_address, url) for url in artefact.urls]
+    if is_remote(index_address):
+        # A stranger's index has no business with the files of this machine.
+        addresses = [address for address in addresses if is_remote(address)]
+    return addresses
+
+
+def absolute(index: Index, address: str) -> Index:
+    """Return an index that may lie elsewhere than at ``address``: all addresses in it are absolute."""
+    libraries = {}
+    for name, entry in index.libraries.items():
+        versions = {}
+        for number, release in entry.versions.items():
+            artefacts = [
+                msgspec.structs.replace(artefact, urls=list(dict.fromkeys(artefact_addresses(artefact, address))))
+                for artefact in release.artefacts
+            ]
+            versions[number] = msgspec.structs.replace(release, artefacts=artefacts)
+        libraries[name] = msgspec.structs.replace(entry, versions=versions)
+    return msgspec.structs.replace(index, libraries=libraries, checksum="")
 
 
 # -- making an index ----------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def forget() -> None:
     _known.clear()
 
 
-def subfolders(folder: Path, note: Path | None = None) -> list[str]:
+def subfolders(folder: Path, note: Path, *, keep: bool) -> list[str]:
     """List the names of a folder's sub-folders, those of hidden ones included.
 
     Parameters
@@ -59,8 +59,9 @@ def subfolders(folder: Path, note: Path | None = None) -> list[str]:
     folder
         The folder; where it cannot be listed the result is empty.
     note
-        A file, outside of `folder`, in which a slow listing is kept for other processes. It is read where it exists,
-        and written where its folder exists and can be written.
+        A file, outside of `folder`, in which a slow listing is kept for other processes.
+    keep
+        Whether that file may be written.
     """
     try:
         status = folder.stat()
@@ -68,11 +69,11 @@ def subfolders(folder: Path, note: Path | None = None) -> list[str]:
         return []
     state = _State(status.st_nlink, status.st_mtime_ns)
     listing = _known.get(folder)
-    if listing is None and note is not None:
+    if listing is None:
         listing = _read(note)
     if listing is None or not _holds(listing, folder, state):
         listing = _list(folder, state)
-        if note is not None and listing.counted and listing.duration > SLOW:
+        if keep and listing.counted and listing.duration > SLOW:
             _write(note, listing)
     _known[folder] = listing
     return listing.names

@@ -539,6 +539,10 @@ class Model:
     def _scalar(values: Floats, theta: Any) -> Any:
         return values[:, 0] if np.ndim(theta) == 2 else float(values[0, 0])
 
+    def __reduce__(self) -> tuple[type[Model], tuple[SymbolicDAG]]:
+        # What was derived along the way is made again when it is asked for.
+        return Model, (self.dag,)
+
     def __repr__(self) -> str:
         kind = "discrete" if self.discrete else "continuous"
         names = ", ".join(self.param_names) or "no parameters"

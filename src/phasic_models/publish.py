@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,7 +26,16 @@ from .folders import CHECKSUMS_NAME, ObjectFolder, merged_checksums, update
 from .formats import read_meta, sha256_file, write_atomic
 from .formats.files import TEMPORARY_PREFIX
 from .github import Repository
-from .index import INDEX_NAME, Index, describe_tarball, encode_index, merge, parse_index
+from .index import (
+    INDEX_NAME,
+    Index,
+    absolute,
+    describe_tarball,
+    encode_index,
+    merge,
+    parse_index,
+    write_release_files,
+)
 from .install import MANIFEST_NAME, check_library, remove_junk
 from .retrying import Overtaken
 from .stores import TransferOptions, azure_store, gcs_store, local_path, s3_store, scheme_of
@@ -462,7 +471,45 @@ def _base(shelf: Shelf, content: bytes | None) -> Index:
     if content is not None:
         return parse_index(content, source=f"{shelf.url}/{INDEX_NAME}")
     if isinstance(shelf, GitHubShelf):
-        latest = shelf.repository.latest_content(INDEX_NAME)
-        if latest is not None:
-            return parse_index(latest, source=f"{shelf.repository.server}/{shelf.repository.name}/releases/latest")
+        return _latest_index(shelf.repository)
     return Index()
+
+
+def _latest_index(repository: Repository) -> Index:
+    """Return the index of a repository's latest release, with addresses that hold in another one too."""
+    latest = repository.latest_content(INDEX_NAME)
+    if latest is None:
+        return Index()
+    content, address = latest
+    return absolute(parse_index(content, source=address), address)
+
+
+def write_github_index(
+    folder: str | os.PathLike[str],
+    repo: str,
+    tag: str,
+    *,
+    mirrors: Sequence[str] = (),
+    offline: bool | None = None,
+) -> Path:
+    """Write the index.json of a release to come, for the tarballs of a folder, continuing that of the latest release.
+
+    Parameters
+    ----------
+    folder : path
+        A folder with the tarballs that will be attached.
+    repo, tag : str
+        ``owner/name``, and the release to come.
+    mirrors : sequence of str
+        Addresses of folders that have the same tarballs, to be tried after the release itself.
+    offline : bool, optional
+        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+
+    Returns
+    -------
+    pathlib.Path
+        The index; SHA256SUMS lies beside it.
+    """
+    repository = Repository(repo, TransferOptions.from_environment(offline))
+    home = repository.download_url(tag, "x").removesuffix("/x")
+    return write_release_files(folder, mirrors=[home, *mirrors], base=_latest_index(repository))[0]

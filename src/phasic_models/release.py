@@ -94,7 +94,7 @@ def make_release(
     update
         Renew what is generated from library.yaml: changed entries of library.lock, recipes, tables of the READMEs.
     progress
-        Told about every model.
+        Told about every model, and when packaging begins.
 
     Returns
     -------
@@ -119,6 +119,9 @@ def make_release(
         written = [path for path, text in sorted(files.items()) if _renew(path, text)]
     else:
         _refuse_drift(root, builds, locks, files)
+    if progress is not None:
+        models = sum(len(build.models) for build in builds)
+        progress("packaging", models, models)
     releases = [
         LibraryRelease(build, _package(root, out, library, build), _tarball(out, build))
         for library, build in zip(libraries, builds, strict=True)

@@ -80,6 +80,11 @@ def judge(error: Exception, address: str) -> Retry | DownloadError:
         return Retry(f"cannot resume in the middle: {_one_line(text)}", from_start=True)
     if status is not None and (code in (408, 425, 429) or code >= 500):
         return Retry(f"the server answers {code} {status.group(2).strip()}".rstrip())
+    if "incorrectly configured region" in text:
+        return DownloadError(
+            f"{address} lies in another region than was asked; name it with region=… or AWS_REGION "
+            "(`aws s3api get-bucket-location` tells it)"
+        )
     if isinstance(error, FileNotFoundError) or code in (404, 410):
         return DownloadError(
             f"{address} does not exist (404 not found); check the address, or the release may have been removed"

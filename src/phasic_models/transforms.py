@@ -155,7 +155,6 @@ class KilledChain:
         self._transient = np.flatnonzero(degree > 0)[1:]
         leaving = (degree[graph.edge_target] == 0) & (source > 0)
         self._exit_edge, self._exit_from = np.flatnonzero(leaving), source[leaving]
-        self._at_once = np.flatnonzero((source == 0) & (degree[graph.edge_target] == 0))
         self._source = source
         # The killed state is one more absorbing vertex, after all others, so its edge is the last of each row.
         all_source = np.concatenate([source, self._transient])
@@ -170,8 +169,8 @@ class KilledChain:
         S).
         """
         weights = self._plan.edge_weights(theta)
-        start = slice(0, int(self._plan.graph.edge_ptr[1]))
-        at_once = weights[:, self._at_once].sum(axis=1) / weights[:, start].sum(axis=1)
+        # Also checks initial and jump probabilities, while an error can still name a state of the original chain.
+        at_once = self._plan.uniformize(theta, np.zeros(1), ("cdf",), 1e-12, 1000, n_threads)["cdf"][:, 0]
         out = np.empty((theta.shape[0], s.size))
         for k, value in enumerate(s):
             clock = value * rewards
