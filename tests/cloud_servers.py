@@ -53,7 +53,7 @@ class Page:
 
     ``statuses`` are answered first, one for each request; ``cut_after`` closes the connection after that many bytes, the first
     ``cuts`` times; ``stall_after`` falls silent instead; ``claim`` lies about the length; ``versions`` are contents that change
-    from one request to the next.
+    from one request to the next; ``shift`` is by how much a resumed answer begins too early.
     """
 
     content: bytes = b""
@@ -66,6 +66,7 @@ class Page:
     stalls: int = 1
     claim: int | None = None
     ranges: bool = True
+    shift: int = 0
     etag: str | None = None
     chunked: bool = False
     delay: float = 0.0
@@ -149,8 +150,8 @@ class Site:
             matching = handler.headers.get("If-Match")
             if matching is not None and matching != page.etag:
                 return self._send(handler, 412, page=page, body=b"")
-            start = int(wanted.group(1))
-            if start >= len(page.content):
+            start = int(wanted.group(1)) - page.shift
+            if start + page.shift >= len(page.content):
                 return self._send(handler, 416, page=page, body=b"")
         return self._send(handler, 206 if wanted and page.ranges else 200, page=page, body=page.content, start=start)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import boto3
+import msgspec
 import obstore
 import obstore.store
 import pytest
@@ -47,7 +48,7 @@ from phasic_models.errors import (
 )
 from phasic_models.folders import ObjectFolder, download_folder, upload
 from phasic_models.formats import read_manifest, sha256_file
-from phasic_models.index import parse_index
+from phasic_models.index import Index, LibraryEntry, encode_index, parse_index
 from phasic_models.install import check_library, install_archive, install_folder, move_in
 from phasic_models.stores import TransferOptions
 
@@ -109,6 +110,22 @@ def test_the_default_place_is_the_home(make_release, clean_environment, tmp_path
     assert install_model_library("coalescent").path == tmp_path / "home" / ".phasic_cache" / "symbolic" / "coalescent"
     clean_environment.setenv("PHASIC_CACHE_DIR", str(tmp_path / "other"))
     assert install_model_library("coalescent").path == tmp_path / "other" / "symbolic" / "coalescent"
+
+
+def test_no_archive_unpacks_to_more_than_the_index_says(make_release, root):
+    release = make_release("1.0.0")
+    index = parse_index((release / "index.json").read_bytes())
+    library = index.libraries["coalescent"]
+    [artefact] = library.versions["1.0.0"].artefacts
+    smaller = msgspec.structs.replace(artefact, unpacked_size=artefact.unpacked_size - 1)
+    version = msgspec.structs.replace(library.versions["1.0.0"], artefacts=[smaller])
+    changed = Index(libraries={"coalescent": LibraryEntry(versions={"1.0.0": version})})
+    (release / "index.json").write_bytes(encode_index(changed))
+    with pytest.raises(FormatError, match="unpacks to more than"):
+        install_model_library("coalescent", index=release, cache_dir=root)
+    assert files_of(root) == {}
+    (release / "index.json").write_bytes(encode_index(index))
+    install_model_library("coalescent", index=release, cache_dir=root)
 
 
 def test_what_is_installed_and_right_is_not_fetched_again(site, make_release, root):
@@ -551,7 +568,11 @@ def test_the_release_s_own_checksums_are_used(github, make_release, root):
         download_from_github_release("munch-group/phasic-models", "v1.0.0", name, extract_to=root / "symbolic")
     checksum = right.split()[0]
     assert download_from_github_release("munch-group/phasic-models", "v1.0.0", name, root / "symbolic", checksum)
-    sums.unlink()
+    sums.rename(release / f"{name}.sha256")
+    github.attach("munch-group/phasic-models", "v1.0.2", release)
+    with pytest.raises(DownloadError, match="SHA-256"):
+        download_from_github_release("munch-group/phasic-models", "v1.0.2", name, extract_to=root / "symbolic")
+    (release / f"{name}.sha256").unlink()
     github.attach("munch-group/phasic-models", "v1.0.1", release)
     assert download_from_github_release("munch-group/phasic-models", "v1.0.1", name, root / "symbolic")
 
@@ -716,10 +737,13 @@ portable = st.text(
     st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"], exclude_characters='/\\:*?"<>|.'),
     min_size=1,
     max_size=12,
-).filter(lambda name: path_problem(f"{name}.json") is None and name.strip())
+).filter(lambda name: path_problem(f"{name}.json") is None and name.strip() and name.lower() != "manifest")
 
 
-@given(st.dictionaries(st.lists(portable, min_size=1, max_size=3).map("/".join), st.binary(max_size=40), min_size=1))
+paths = st.lists(portable, min_size=1, max_size=3).map("/".join).filter(lambda name: not path_problem(f"{name}.json"))
+
+
+@given(st.dictionaries(paths, st.binary(max_size=40), min_size=1))
 def test_any_folder_comes_back_as_it_was(files):
     """Whatever the names: spaces, accents, percent signs and all other scripts."""
     folder = ObjectFolder(obstore.store.MemoryStore(), "some prefix", "memory://", TransferOptions())
@@ -738,6 +762,14 @@ def test_any_folder_comes_back_as_it_was(files):
         assert files_of(target) == written
         assert got.bytes == sum(map(len, written.values()))
         assert download_folder(folder, target).transferred == []
+
+
+def test_names_that_not_every_system_takes_are_not_sent(s3, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "con.json").write_text("{}")
+    with pytest.raises(FormatError, match=r"'con\.json' .*device name on Windows"):
+        backend(s3).upload_cache(tmp_path / "folder")
+    assert backend(s3).list_files() == []
 
 
 def test_chosen_files_only(s3, make_library):

@@ -21,17 +21,28 @@ from hypothesis import strategies as st
 
 from phasic_models.download import check_free_space, download, download_first, fetch_bytes, normalise_sha256
 from phasic_models.errors import DownloadError, OfflineError
+from phasic_models.ownership import tag
 from phasic_models.stores import TransferOptions, join, local_path, scheme_of
 
 CONTENT = random.Random(7).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OPTIONS = TransferOptions(timeout=0.5, connect_timeout=2, attempts=4, first_wait=0.005, longest_wait=0.05)
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+def leftover(folder: Path, owner: str = "00000000-0-x") -> Path:
+    """The path of a partial file: process 0 is nobody."""
+    return folder / f".tmp-f-{SHA256[:16]}-{owner}.part"
 
 
 def get(url: str, target: Path, **arguments) -> Path:
@@ -153,6 +164,11 @@ def test_a_server_without_ranges_is_asked_for_all(site, tmp_path):
     assert get(url, tmp_path / "f", sha256=SHA256).read_bytes() == CONTENT
 
 
+def test_a_server_that_resumes_at_another_place(site, tmp_path):
+    url = site.serve("/f", CONTENT, cut_after=1_500_000, shift=10, etag='"one"')
+    assert get(url, tmp_path / "f").read_bytes() == CONTENT
+
+
 def test_a_silent_server_is_given_up_and_resumed(site, tmp_path):
     begin = time.monotonic()
     url = site.serve("/f", CONTENT, stall_after=1_500_000, etag='"one"')
@@ -196,10 +212,10 @@ def test_a_later_run_takes_up_what_a_stopped_one_left(site, tmp_path):
 
 def test_a_rotten_left_over_is_thrown_away(site, tmp_path):
     url = site.serve("/f", CONTENT)
-    (tmp_path / f".tmp-f-{SHA256[:16]}.part").write_bytes(b"rotten" * 1000)
+    leftover(tmp_path).write_bytes(b"rotten" * 1000)
     assert get(url, tmp_path / "f", sha256=SHA256).read_bytes() == CONTENT
     (tmp_path / "f").unlink()
-    (tmp_path / f".tmp-f-{SHA256[:16]}.part").write_bytes(CONTENT)
+    leftover(tmp_path).write_bytes(CONTENT)
     before = len(site.requests)
     assert get(url, tmp_path / "f", sha256=SHA256).read_bytes() == CONTENT
     assert len(site.requests) == before, "a complete left-over needs no server"
@@ -209,15 +225,16 @@ def test_a_killed_download_leaves_no_file_and_is_completed(site, tmp_path):
     url = site.serve("/f", CONTENT, stall_after=2_000_000, etag='"one"')
     code = f"from phasic_models.download import download; download({url!r}, {str(tmp_path / 'f')!r}, sha256={SHA256!r})"
     child = subprocess.Popen([sys.executable, "-c", code])
-    part = tmp_path / f".tmp-f-{SHA256[:16]}.part"
     end = time.monotonic() + 20
-    while time.monotonic() < end and not (part.exists() and part.stat().st_size > 0):
+    while time.monotonic() < end and not any(part.stat().st_size for part in tmp_path.glob(".tmp-f-*.part")):
         time.sleep(0.01)
     child.kill()
     child.wait()
     assert not (tmp_path / "f").exists()
+    [part] = tmp_path.glob(".tmp-f-*.part")
     assert part.stat().st_size > 0
     assert get(url, tmp_path / "f", sha256=SHA256).read_bytes() == CONTENT
+    assert "range" in site.requests[-1][2], "what it left was taken up"
     assert leftovers(tmp_path) == []
 
 
@@ -432,42 +449,63 @@ def test_two_processes_fetch_the_same_file(site, tmp_path):
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("failure", [NotImplementedError("no locks here"), OSError(errno.ENOLCK, "No locks available")])
-def test_a_file_system_without_locks(site, tmp_path, monkeypatch, failure):
+def test_no_lock_is_needed(site, tmp_path, monkeypatch):
+    """On NFS and Lustre locks fail, lie or hang after a crash; a download asks for none."""
+
     def refuse(*_, **__):
-        raise failure
+        raise AssertionError("a lock was asked for")
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    if fcntl is not None:
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        monkeypatch.setattr(fcntl, "lockf", refuse)
     assert get(site.serve("/f", CONTENT), tmp_path / "f", sha256=SHA256).read_bytes() == CONTENT
 
 
-def test_a_stale_lock_does_not_hang(site, tmp_path):
-    (tmp_path / f".tmp-f-{SHA256[:16]}.lock").write_text("left by a crash")
-    begin = time.monotonic()
-    assert get(site.serve("/f", CONTENT), tmp_path / "f", sha256=SHA256).read_bytes() == CONTENT
-    assert time.monotonic() - begin < 5
+def test_what_a_living_process_fetches_is_its_own(site, tmp_path):
+    """Of this host and of another one; only what is old or of a dead process is taken over."""
+    others = [leftover(tmp_path, tag()), leftover(tmp_path, "deadbeef-1-x")]
+    for path in others:
+        path.write_bytes(CONTENT[:1000])
+    get(site.serve("/f", CONTENT), tmp_path / "f", sha256=SHA256)
+    assert "range" not in site.requests[-1][2]
+    assert [path.read_bytes() for path in others] == [CONTENT[:1000]] * 2
+    (tmp_path / "f").unlink()
+    os.utime(others[1], (0, 0))
+    get(site.url + "/f", tmp_path / "f", sha256=SHA256)
+    assert site.requests[-1][2]["range"] == "bytes=1000-"
+    assert others[0].exists()
+    assert not others[1].exists()
 
 
-def test_a_lock_that_lies_cannot_corrupt(site, tmp_path, monkeypatch):
-    """Several writers believe to be alone with the same part file; the checksum has the last word."""
-    monkeypatch.setattr(filelock.FileLock, "acquire", lambda *_, **__: None)
-    url = site.serve("/f", CONTENT, etag='"one"')
-    outcomes = []
-
-    def work():
-        try:
-            get(url, tmp_path / "f", sha256=SHA256)
-            outcomes.append(hashlib.sha256((tmp_path / "f").read_bytes()).hexdigest())
-        except OSError:
-            outcomes.append("refused")
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
+def test_a_left_over_is_taken_by_one_only(site, tmp_path):
+    leftover(tmp_path).write_bytes(CONTENT[:1_000_000])
+    url = site.serve("/f", CONTENT, delay=0.1)
+    threads = [threading.Thread(target=get, args=(url, tmp_path / "f"), kwargs={"sha256": SHA256}) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(outcomes) <= {SHA256, "refused"}
     assert (tmp_path / "f").read_bytes() == CONTENT
+    assert sum("range" in headers for _, _, headers in site.requests) == 1
+    assert leftovers(tmp_path) == []
+
+
+def test_an_owner_that_was_thought_dead(site, tmp_path):
+    """Its file is taken over while it writes: neither harms the other, and each has the right file or an error."""
+    url = site.serve("/f", CONTENT, etag='"one"')
+    taken = []
+
+    def take(*_):
+        if not taken:
+            [part] = tmp_path.glob(".tmp-f-*.part")
+            taken.append(part.rename(leftover(tmp_path)))
+            get(url, tmp_path / "other" / "f", sha256=SHA256, part_folder=tmp_path)
+
+    with pytest.raises(DownloadError, match="cannot write"):
+        get(url, tmp_path / "f", sha256=SHA256, progress=take)
+    assert (tmp_path / "other" / "f").read_bytes() == CONTENT
+    assert not (tmp_path / "f").exists()
 
 
 def test_names_of_temporary_files_stay_short(site, tmp_path):

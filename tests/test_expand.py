@@ -245,9 +245,9 @@ def test_a_pattern_with_room_to_spare_gives_the_same_table() -> None:
         dag.order,
         dag.block_ptr,
         np.cumsum([0, *map(len, lower)]),
-        np.concatenate(lower),
+        np.concatenate(lower).astype(np.int32),
         np.cumsum([0, *map(len, upper)]),
-        np.concatenate(upper),
+        np.concatenate(upper).astype(np.int32),
     )
     assert full.operations >= dag.operations
     assert expand(full) == expand(dag)

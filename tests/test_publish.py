@@ -14,15 +14,18 @@ import time
 from pathlib import Path
 
 import pytest
+from obstore.store import LocalStore
 
 from phasic_models import publish as publishing
 from phasic_models.archive import make_tarball, read_checksums
 from phasic_models.cloud_cache import install_model_library
 from phasic_models.errors import DownloadError, FormatError, LibraryError, OfflineError
+from phasic_models.folders import ObjectFolder
 from phasic_models.formats import sha256_file
 from phasic_models.index import Index, encode_index, parse_index, read_index
 from phasic_models.install import check_library, install_folder
 from phasic_models.publish import LocalShelf, publish
+from phasic_models.stores import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
 NAME = "coalescent_models_v1.0.0.tar.gz"
@@ -89,8 +92,6 @@ def test_not_even_where_the_index_was_lost(tmp_path, make_library):
 
 
 def test_nor_in_a_bucket(s3, make_library):
-    from phasic_models.stores import TransferOptions
-
     publish(make_library(), f"{s3.url}/models")
     shelf = publishing.open_shelf(f"{s3.url}/models", TransferOptions())
     shelf.folder.write("index.json", encode_index(Index()))
@@ -305,6 +306,40 @@ def test_two_publishers_at_once_lose_nothing(place, make_library):
         thread.join()
     assert failures == []
     assert sorted(read_index(index)[0].libraries) == [f"library{number}" for number in range(6)]
+
+
+@pytest.mark.parametrize("place", ["file", "s3", "gcs", "azure"], indirect=True)
+def test_the_same_library_published_by_many_at_once(place, make_library, tmp_path):
+    to, index = place
+    library = make_library()
+    failures = []
+
+    def work() -> None:
+        try:
+            publish(library, to)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    check_library(install_model_library("coalescent", index=index, cache_dir=tmp_path / "cache").path)
+
+
+def test_a_store_without_conditional_writes(make_library, tmp_path, monkeypatch):
+    """The engine's store for local folders has none for updates; publishing goes on, without their protection."""
+    (tmp_path / "out").mkdir()
+    folder = ObjectFolder(LocalStore(tmp_path / "out"), "", "store://out", TransferOptions())
+    monkeypatch.setattr(publishing, "open_shelf", lambda *_: publishing.ObjectShelf(folder))
+    for version in ("1.0.0", "1.1.0"):
+        assert publish(make_library(version=version), "anything").changed
+        assert not publish(make_library(version=version), "anything").changed
+    assert whole(tmp_path / "out") == ["1.1.0", "1.0.0"]
+    with pytest.raises(LibraryError):
+        publish(make_library(models=3), "anything")
 
 
 # -- GitHub -----------------------------------------------------------------------------------------------------------

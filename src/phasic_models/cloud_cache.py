@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .archive import DEFAULT_LIMITS
 from .download import check_free_space, download, download_first
 from .errors import FormatError, OfflineError, ParameterError
 from .folders import ObjectFolder, TransferReport, download_folder, upload
@@ -394,6 +396,7 @@ def install_model_library(
     addresses = artefact_addresses(artefact, index_address)
     with staging_folder(symbolic) as staging, reporting(progress) as report:
         check_free_space(staging, artefact.size + artefact.unpacked_size, f"{selection.name} {selection.version}")
+        limits = replace(DEFAULT_LIMITS, max_bytes=artefact.unpacked_size)
         archive = download_first(
             addresses,
             staging / artefact.file,
@@ -404,7 +407,9 @@ def install_model_library(
             expect="archive",
             part_folder=symbolic.parent / "downloads",
         )
-        [installed] = install_archive(archive, symbolic, source=artefact.file, category=selection.name, staging=staging)
+        [installed] = install_archive(
+            archive, symbolic, source=artefact.file, category=selection.name, staging=staging, limits=limits
+        )
     return InstalledLibrary(
         installed.category,
         installed.version,

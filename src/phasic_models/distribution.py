@@ -56,7 +56,8 @@ def evaluate(
         for name, values in plan.uniformize(theta[rows], times, what, tol, max_steps, n_threads).items():
             results[name][rows] = values
     for row in np.flatnonzero(stiff):
-        short = rates[row] * times <= _FEW_JUMPS
+        with np.errstate(over="ignore"):  # infinitely many jumps are many
+            short = rates[row] * times <= _FEW_JUMPS
         if short.any():
             swept = plan.uniformize(theta[row : row + 1], times[short], what, tol, max_steps, 1)
         if not short.all():

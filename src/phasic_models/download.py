@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import shutil
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import IO, Any
 from .errors import DownloadError, OfflineError
 from .formats.files import TEMPORARY_PREFIX, sha256_file
 from .impostors import impostor
+from .ownership import given_up, is_abandoned, tag
 from .progress import Progress
 from .retrying import Overtaken, Retry, judge, reason, waits
 from .stores import (
@@ -41,6 +41,7 @@ from .stores import (
 _CHUNK = 1 << 18
 # Progress below this does not renew the number of tries: a server that trickles would keep us for ever.
 _REAL_PROGRESS = 1 << 16
+_PART = ".part"
 # Room that a download leaves on the disk for everybody else.
 _RESERVE = 16 << 20
 
@@ -163,7 +164,10 @@ def download(
         check_free_space(folder, size, path.name)
     with _partial_file(folder, path.name, wanted) as part:
         _Transfer(source, path, part, size, wanted, progress, options, headers, expect).run()
-        part.replace(path)
+        try:
+            part.replace(path)
+        except OSError as error:
+            raise _with_errno(error.errno, f"cannot write {path}: {error.strerror or error}") from error
     return path
 
 
@@ -219,39 +223,37 @@ def fetch_bytes(
 
 @contextlib.contextmanager
 def _partial_file(folder: Path, name: str, sha256: str | None) -> Iterator[Path]:
-    """Yield the temporary file's path; what a stopped run left is taken up where the content is known beforehand."""
-    # A name as long as the target's could pass the limit of the file system or of Windows.
-    if sha256 is None:
-        part = folder / f"{TEMPORARY_PREFIX}{name[:40]}-{secrets.token_hex(8)}.part"
-        try:
-            yield part
-        finally:
-            part.unlink(missing_ok=True)
-        return
-    from filelock import FileLock, Timeout
+    """Yield the temporary file's path; what a stopped run left is taken up where the content is known beforehand.
 
-    part = folder / f"{TEMPORARY_PREFIX}{name[:40]}-{sha256[:16]}.part"
-    lock = FileLock(part.with_suffix(".lock"), timeout=0)
-    try:
-        lock.acquire()
-    except (Timeout, OSError, NotImplementedError):
-        # Another process fetches the same file, or this file system has no locks: work alone, in a file of our own.
-        # Were both to write one file in spite of the lock, the checksum would tell and the next try start afresh.
-        with _partial_file(folder, name, None) as own:
-            yield own
-        return
+    Every run writes to a file of its own; it takes a left-over by renaming it, which only one can.
+    """
+    # A name as long as the target's could pass the limit of the file system or of Windows.
+    stem = f"{TEMPORARY_PREFIX}{name[:24]}-{'any' if sha256 is None else sha256[:16]}-"
+    part = folder / f"{stem}{tag()}{_PART}"
+    if sha256 is not None:
+        for leftover in sorted(folder.iterdir()):
+            owner = leftover.name.removeprefix(stem).removesuffix(_PART)
+            if f"{stem}{owner}{_PART}" == leftover.name and is_abandoned(leftover, owner):
+                with contextlib.suppress(OSError):
+                    leftover.replace(part)
+    keep = False
     try:
         yield part
-    except DownloadError as error:
-        # A refused file is of no use to a later run; a cut-off one is.
-        if not isinstance(error, _Interrupted):
-            part.unlink(missing_ok=True)
+    except _Interrupted:
+        keep = sha256 is not None
+        raise
+    except DownloadError:
+        # A refused file is of no use to a later run.
+        raise
+    except BaseException:
+        keep = sha256 is not None
         raise
     finally:
-        if not part.exists():
-            # Before the release: afterwards it may be another's.
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        with contextlib.suppress(OSError):
+            if keep:
+                part.replace(folder / f"{stem}{given_up()}{_PART}")
+            else:
+                part.unlink()
 
 
 class _Interrupted(DownloadError):
@@ -291,41 +293,46 @@ class _Transfer:
 
     def run(self) -> None:
         """Try until the whole file is there and right."""
-        with self._open_part() as stream:
+        self.stream = self._open_part()
+        try:
             if self.sha256 is not None:
-                self.done = _hash_stream(stream, self.digest)
+                self.done = _hash_stream(self.stream, self.digest)
                 self.mixed = self.done > 0
-            if self.done == 0 or (self.size is not None and self.done > self.size):
-                self._restart(stream)
-            tries, mark = 0, self.done
-            pauses = waits(self.options)
-            while True:
-                tries += 1
-                try:
-                    if self.done == 0 or self.digest.hexdigest() != self.sha256:
-                        self._receive(stream)
-                    self._verify()
-                    break
-                except Retry as failure:
-                    if failure.from_start:
-                        self._restart(stream)
-                        mark = 0
-                    elif self.done - mark >= _REAL_PROGRESS:
-                        tries, mark = 1, self.done
-                        pauses = waits(self.options)
-                    if tries >= self.options.attempts:
-                        raise _Interrupted(
-                            f"could not fetch {self.url} into {self.target}: {failure} "
-                            f"({tries} tries; {self._so_far()} received)"
-                        ) from failure.__cause__
-                time.sleep(next(pauses))
-            os.fsync(stream.fileno())
+            if self.size is not None and self.done > self.size:
+                self._restart()
+            self._try()
+            os.fsync(self.stream.fileno())
+        finally:
+            self.stream.close()
+
+    def _try(self) -> None:
+        tries, mark = 0, self.done
+        pauses = waits(self.options)
+        while True:
+            tries += 1
+            try:
+                if self.done == 0 or self.digest.hexdigest() != self.sha256:
+                    self._receive()
+                self._verify()
+                return
+            except Retry as failure:
+                if failure.from_start:
+                    self._restart()
+                    mark = 0
+                elif self.done - mark >= _REAL_PROGRESS:
+                    tries, mark = 1, self.done
+                    pauses = waits(self.options)
+                if tries >= self.options.attempts:
+                    raise _Interrupted(
+                        f"could not fetch {self.url} into {self.target}: {failure} "
+                        f"({tries} tries; {self._so_far()} received)"
+                    ) from failure.__cause__
+            time.sleep(next(pauses))
 
     def _open_part(self) -> IO[bytes]:
         try:
-            # Unbuffered, so that a full disk shows where it is met, and not when the file is closed.
-            # Neither tempfile.mkstemp, whose files only their owner may read, nor append mode, which cannot start
-            # again.
+            # Not tempfile.mkstemp, whose files only their owner may read. Unbuffered, so that a full disk shows where it
+            # is met, and not when the file is closed.
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
             return os.fdopen(os.open(self.part, flags, 0o666), "r+b", buffering=0)
         except OSError as error:
@@ -334,9 +341,12 @@ class _Transfer:
     def _so_far(self) -> str:
         return f"{self.done:,} bytes" if self.size is None else f"{self.done:,} of {self.size:,} bytes"
 
-    def _restart(self, stream: IO[bytes]) -> None:
-        stream.seek(0)
-        stream.truncate()
+    def _restart(self) -> None:
+        # A new file, not the old one cut to nothing: should its first owner be alive after all, it shall not harm us nor
+        # we it.
+        self.stream.close()
+        self.part.unlink(missing_ok=True)
+        self.stream = self._open_part()
         self.digest = hashlib.sha256()
         self.done = 0
         self.etag = None
@@ -348,20 +358,20 @@ class _Transfer:
     def _refuse(self, why: str) -> DownloadError:
         return DownloadError(f"{self._named()} {why}")
 
-    def _receive(self, stream: IO[bytes]) -> None:
+    def _receive(self) -> None:
         """Append what the server sends from where we are."""
         # Without a checksum to tell, only an entity tag shows that the second half belongs to the first.
         if self.done and self.sha256 is None and self.etag is None:
-            self._restart(stream)
+            self._restart()
         answer = self._open()
         if answer.start != self.done:
-            self._restart(stream)
+            self._restart()
             if answer.start != 0:
                 raise Retry(f"the server sent byte {answer.start} onwards, not from the start", from_start=True)
         self.etag = answer.etag
         self._check_claim(answer)
         limit = self.options.max_bytes if self.size is None else self.size
-        stream.seek(self.done)
+        self.stream.seek(self.done)
         first = self.done == 0
         self.mixed = not first
         try:
@@ -371,7 +381,7 @@ class _Transfer:
                     first = False
                 if self.done + len(chunk) > limit:
                     raise self._refuse(f"sends more than the {limit:,} bytes {'expected' if self.size else 'allowed'}")
-                _write_all(stream, chunk)
+                _write_all(self.stream, chunk)
                 if self.sha256 is not None:
                     self.digest.update(chunk)
                 self.done += len(chunk)

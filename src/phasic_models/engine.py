@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LANES = 8
 _DRAWS_AT_ONCE = 4096
-_ORDER_KINDS = ("trivial", "least_fill", "bfs", "reverse_bfs", "given")
+_ORDER_KINDS = ("trivial", "least_fill", "bfs", "reverse_bfs", "dissection", "given")
 
 
 class Pattern(NamedTuple):

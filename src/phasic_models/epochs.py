@@ -140,7 +140,9 @@ class PiecewiseModel:
         count = check_count(k, "k", 1, MAX_MOMENT)
         checked = check_reward_vector(rewards, self._plan.graph)
         steps = check_count(max_steps, "max_steps", 1, 2**62)
-        values = np.stack([self._moments(rows, count, checked, steps) for rows in batch])
+        values = np.empty((batch.shape[0], count))
+        for i, rows in enumerate(batch):
+            values[i] = self._moments(rows, count, checked, steps)
         return values if is_batch else values[0]
 
     # -- one parameter history
@@ -165,7 +167,9 @@ class PiecewiseModel:
         flat = np.ascontiguousarray(at.reshape(-1))
         self._plan.check_times(flat)
         tolerance, steps = check_tolerance(tol), check_count(max_steps, "max_steps", 1, 2**62)
-        values = np.stack([self._values(what, rows, flat, tolerance, steps) for rows in batch])
+        values = np.empty((batch.shape[0], flat.size))
+        for i, rows in enumerate(batch):
+            values[i] = self._values(what, rows, flat, tolerance, steps)
         shaped = values.reshape(batch.shape[0], *at.shape)
         return shaped if is_batch else shaped[0]
 
@@ -208,4 +212,6 @@ class PiecewiseModel:
                 f"theta must have shape ({n}, {p}) or (batch, {n}, {p}), epochs by parameters, not {array.shape}"
             )
         checked, _ = check_theta(array.reshape(-1, p), self._plan.graph)
+        # Every epoch must have rates that make sense, also those that no asked time reaches.
+        self._plan.rate(checked)
         return checked.reshape(-1, n, p), array.ndim == 3

@@ -220,6 +220,10 @@ def upload(
     files = _plain_files(root, patterns)
     if not files:
         raise DownloadError(f"{root}: there is no file to upload")
+    for name in files:
+        # What could not be fetched again on every system is better not sent.
+        if problem := path_problem(name):
+            raise FormatError(f"{root}: the file name {name!r} {problem}")
     local = {name: sha256_file(path) for name, path in files.items()}
     remote_sizes = folder.sizes()
     remote_sums = folder.checksums() if CHECKSUMS_NAME in remote_sizes else {}

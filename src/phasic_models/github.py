@@ -84,18 +84,22 @@ class Repository:
         return Asset(self.download_url(tag, asset))
 
     def published_checksum(self, tag: str, asset: str) -> str | None:
-        """Return the SHA-256 of a file by the release's SHA256SUMS, or None where it has none."""
-        sums = self.asset(tag, CHECKSUMS_NAME)
-        try:
-            data = fetch_bytes(sums.url, limit=1 << 20, options=self.options, headers=sums.headers, expect="SHA256SUMS")
-        except DownloadError as error:
-            if "404" in str(error):
-                return None
-            raise
-        listed = read_checksums(data.decode("utf-8", "replace"), source=sums.url)
-        if asset not in listed:
-            raise FormatError(f"{sums.url} lists no {asset}; it has {', '.join(sorted(listed)) or 'no file at all'}")
-        return listed[asset]
+        """Return the SHA-256 of a file by the release's SHA256SUMS or ``<file>.sha256``, or None where it has neither."""
+        for name in (CHECKSUMS_NAME, f"{asset}.sha256"):
+            sums = self.asset(tag, name)
+            try:
+                data = fetch_bytes(sums.url, limit=1 << 20, options=self.options, headers=sums.headers, expect=name)
+            except DownloadError as error:
+                if "404" in str(error):
+                    continue
+                raise
+            listed = read_checksums(data.decode("utf-8", "replace"), source=sums.url)
+            if asset not in listed:
+                raise FormatError(
+                    f"{sums.url} lists no {asset}; it has {', '.join(sorted(listed)) or 'no file at all'}"
+                )
+            return listed[asset]
+        return None
 
     def content(self, asset: Mapping[str, Any]) -> bytes:
         """Return the bytes of a small file of a release."""

@@ -9,27 +9,23 @@ import contextlib
 import ctypes
 import errno
 import os
-import secrets
 import shutil
-import socket
 import sys
-import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .archive import path_problem, safe_extract
+from .archive import DEFAULT_LIMITS, Limits, path_problem, safe_extract
 from .errors import DownloadError, FormatError
 from .formats import Manifest, manifest_problems, read_manifest
 from .impostors import impostor
+from .ownership import is_abandoned, tag
 
 MANIFEST_NAME = "manifest.json"
 STAGING_PREFIX = ".tmp-install-"
 _MODEL_SUFFIXES = (".json", ".safetensors")
-# A staging folder this old belongs to nobody any more; one of a process that is known to be dead, sooner.
-_STALE_SECONDS = 24 * 3600
-_STALE_SECONDS_DEAD = 600
+# A whole installation takes less time than this, so a staging folder that is older belongs to nobody who is alive.
+_DEAD_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -151,7 +147,7 @@ def staging_folder(symbolic: Path) -> Iterator[Path]:
     try:
         symbolic.mkdir(parents=True, exist_ok=True)
         _remove_stale(symbolic)
-        folder = symbolic / f"{STAGING_PREFIX}{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+        folder = symbolic / (STAGING_PREFIX + tag())
         folder.mkdir()
     except OSError as error:
         raise _cannot_write(symbolic, error) from error
@@ -170,32 +166,10 @@ def _cannot_write(symbolic: Path, error: OSError) -> DownloadError:
     return refusal
 
 
-def _host() -> str:
-    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
-
-
 def _remove_stale(symbolic: Path) -> None:
     for folder in symbolic.glob(STAGING_PREFIX + "*"):
-        try:
-            age = time.time() - folder.stat().st_mtime
-            host, pid = folder.name.removeprefix(STAGING_PREFIX).split("-")[:2]
-            dead = host == _host() and age > _STALE_SECONDS_DEAD and not _alive(int(pid))
-        except (OSError, ValueError):
-            continue
-        if dead or age > _STALE_SECONDS:
+        if is_abandoned(folder, folder.name.removeprefix(STAGING_PREFIX), dead_for=_DEAD_SECONDS):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    if os.name == "nt":  # os.kill would end the process there
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def install_archive(
@@ -205,6 +179,7 @@ def install_archive(
     source: str | None = None,
     category: str | None = None,
     staging: Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> list[InstalledLibrary]:
     """Install every library that a tarball holds into ``symbolic/<category>/``.
 
@@ -220,6 +195,8 @@ def install_archive(
         The library that it must hold.
     staging : pathlib.Path, optional
         A folder in ``symbolic`` to work in.
+    limits : Limits
+        How much it may unpack to.
 
     Returns
     -------
@@ -234,10 +211,10 @@ def install_archive(
     where = source or os.fspath(archive)
     if staging is None:
         with staging_folder(symbolic) as folder:
-            return install_archive(archive, symbolic, source=source, category=category, staging=folder)
+            return install_archive(archive, symbolic, source=source, category=category, staging=folder, limits=limits)
     unpacked = staging / "unpacked"
     try:
-        safe_extract(archive, unpacked)
+        safe_extract(archive, unpacked, limits)
     except FormatError as error:
         raise FormatError(str(error).replace(os.fspath(archive), where)) from error
     except OSError as error:

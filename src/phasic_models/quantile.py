@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _MAX_ROUNDS = 200
+#: Distribution functions of continuous models have no relative accuracy below.
+_SMALLEST = 1e-280
 
 
 def quantiles(plan: Plan, theta: Floats, q: Floats, *, tol: float, max_steps: int, n_threads: int) -> Floats:
@@ -53,6 +55,10 @@ def _continuous(plan: Plan, theta: Floats, q: Floats, mean: float, options: dict
     if todo.size == 0:
         return result
     wanted = q[todo]
+    if (wanted < _SMALLEST).any():
+        raise NumericalError(
+            f"the quantile of {wanted.min()} cannot be found; the distribution function is known down to {_SMALLEST}"
+        )
     low = np.zeros(todo.size)
     high = np.full(todo.size, max(mean, np.finfo(float).tiny))
     for _ in range(_MAX_ROUNDS):
@@ -60,7 +66,7 @@ def _continuous(plan: Plan, theta: Floats, q: Floats, mean: float, options: dict
         if not short.any():
             break
         low[short] = high[short]
-        high[short] *= 2.0
+        high[short] = _doubled(high[short], wanted[short])
     times = 0.5 * (low + high)
     active = np.arange(todo.size)
     for _ in range(_MAX_ROUNDS):
@@ -72,7 +78,7 @@ def _continuous(plan: Plan, theta: Floats, q: Floats, mean: float, options: dict
         # Quantiles may differ by many powers of ten, and then the geometric mean halves what is unknown.
         wide = high[active] > 4.0 * low[active]
         middle = np.where(
-            wide & (low[active] > 0), np.sqrt(low[active] * high[active]), 0.5 * (low[active] + high[active])
+            wide & (low[active] > 0), np.sqrt(low[active]) * np.sqrt(high[active]), 0.5 * (low[active] + high[active])
         )
         middle = np.where(wide & (low[active] == 0), high[active] / 16.0, middle)
         step = np.where(inside, newton, middle)
@@ -100,15 +106,40 @@ def _discrete(plan: Plan, theta: Floats, q: Floats, mean: float, options: dict[s
     low = np.full(todo.size, -1.0)  # F(low) < q
     high = np.full(todo.size, max(1.0, np.ceil(mean)))
     for _ in range(_MAX_ROUNDS):
-        short = _compare(plan, theta, high, wanted, options)[0] < 0
+        short = ~_reached(plan, theta, high, wanted, options)
         if not short.any():
             break
         low[short] = high[short]
-        high[short] *= 2.0
-    while (high - low > 1).any():
-        middle = np.clip(np.floor(0.5 * (low + high)), 0.0, None)
-        enough = _compare(plan, theta, middle, wanted, options)[0] >= 0
-        high = np.where(enough, middle, high)
-        low = np.where(enough, low, middle)
+        high[short] = _doubled(high[short], wanted[short])
+    active = np.arange(todo.size)
+    while True:
+        below, above = low[active], high[active]
+        # Where the two are many powers of ten apart, the geometric mean halves what is unknown.
+        half_way = np.where(
+            above > 4.0 * np.maximum(below, 1.0),
+            np.sqrt(np.maximum(below, 1.0)) * np.sqrt(above),
+            below + 0.5 * (above - below),
+        )
+        middle = np.floor(half_way)
+        # Beyond 2^53 two floats with none between them may be more than 1 apart.
+        between = (middle > below) & (middle < above)
+        active, middle = active[between], middle[between]
+        if active.size == 0:
+            break
+        enough = _reached(plan, theta, middle, wanted[active], options)
+        high[active[enough]] = middle[enough]
+        low[active[~enough]] = middle[~enough]
     result[todo] = high
     return result
+
+
+def _reached(plan: Plan, theta: Floats, steps: Floats, q: Floats, options: dict[str, Any]) -> npt.NDArray[np.bool_]:
+    """Whether F(steps) >= q. Rounding may keep F below a q that is almost 1, so 1 - F <= 1 - q will do, too."""
+    values = evaluate(plan, theta, steps, ("cdf", "sf"), **options)
+    return np.asarray((values["cdf"][0] >= q) | ((q > 0.5) & (values["sf"][0] <= 1.0 - q)))
+
+
+def _doubled(times: Floats, q: Floats) -> Floats:
+    if (times > 0.5 * np.finfo(float).max).any():
+        raise NumericalError(f"the quantile of {q[np.argmax(times)]} is too large for a float")
+    return 2.0 * times

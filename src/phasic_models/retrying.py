@@ -76,7 +76,7 @@ def judge(error: Exception, address: str) -> Retry | DownloadError:
     code = int(status.group(1)) if status else 0
     if kind in ("AlreadyExistsError", "PreconditionError"):
         return Overtaken(f"{address} was written by somebody else meanwhile")
-    if kind in ("NotSupportedError", "NotModifiedError") or code == 416:
+    if kind in ("NotSupportedError", "NotModifiedError") or code == 416 or "UnexpectedRange" in str(error):
         return Retry(f"cannot resume in the middle: {_one_line(text)}", from_start=True)
     if status is not None and (code in (408, 425, 429) or code >= 500):
         return Retry(f"the server answers {code} {status.group(2).strip()}".rstrip())

@@ -4,6 +4,7 @@ time.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,8 @@ _MEAN = 1.0 / 64.0
 TERMS = 13
 #: Products of numbers below this would be subnormal, which some processors handle very slowly.
 _TINY = 1e-150
+#: Most jumps that are followed: what was set to zero below _TINY adds up to less than 1e-15 over so many.
+_MAX_JUMPS = 1e130
 #: How far a row may be from its known sum before it is scaled back; rounding gives about states x 1e-16.
 _MAX_DRIFT = 1e-9
 
@@ -92,7 +95,8 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     Raises
     ------
     NumericalError
-        If a row of a transition matrix drifts from its known sum by more than rounding explains.
+        If a row of a transition matrix drifts from its known sum by more than rounding explains, or if mass is left
+        after 1e130 jumps.
 
     Notes
     -----
@@ -107,6 +111,8 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     J. Xue, Q. Ye (2013), Computing exponentials of essentially non-negative matrices entrywise to high relative
     accuracy. Mathematics of Computation 82, 1577-1596. https://doi.org/10.1090/S0025-5718-2013-02677-4
     """
+    reach = _MAX_JUMPS / rate
+    too_long, times = times > reach, np.minimum(times, reach)
     if discrete:
         matrix, absorbed = _with_diagonal(chain.jump, chain.exit), chain.exit.copy()
         whole = np.maximum(times - 1.0, 0.0)
@@ -131,6 +137,8 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     done[whole > 0] += state[whole > 0].sum(axis=1)
     state[whole > 0] = 0.0
     _check_mass(done, state)
+    if state[too_long].any():
+        raise NumericalError(f"mass is left after {_MAX_JUMPS:.0e} jumps, and more are expected in such a time")
     if discrete:
         # One step short of the time: the last step is taken with the absorption probabilities themselves.
         pdf = state @ chain.exit
@@ -149,7 +157,9 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
 
 def _with_diagonal(jump: Floats, leaves: Floats) -> Floats:
     matrix: Floats = jump.copy()
-    np.fill_diagonal(matrix, np.maximum(1.0 - jump.sum(axis=1) - leaves, 0.0))
+    # fsum, because staying may be as improbable as the rounding of a plain sum.
+    stay = [math.fsum([1.0, -leave, *(-row[row > 0])]) for row, leave in zip(jump, leaves, strict=True)]
+    np.fill_diagonal(matrix, np.maximum(stay, 0.0))
     return matrix
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import configparser
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from .errors import DownloadError, OfflineError
@@ -20,6 +20,7 @@ from .errors import DownloadError, OfflineError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+T = TypeVar("T")
 USER_AGENT = "phasic-models"
 REMOTE_SCHEMES = ("http", "https", "s3", "gs", "az")
 
@@ -202,17 +203,23 @@ def _obstore() -> Any:
 _NO_RETRIES: Any = {"max_retries": 0}
 
 
+def _opened(address: str, build: Callable[[], T]) -> T:
+    """Build a store; what the engine dislikes in the settings becomes an error that names the address."""
+    try:
+        return build()
+    except Exception as error:  # obstore's exceptions have no common base with a useful meaning
+        text = str(error).split("\n\nDebug source", 1)[0]
+        raise DownloadError(f"cannot open {address}: {text}") from error
+
+
 def http_store(url: str, options: TransferOptions, headers: Mapping[str, str] | None = None) -> ObjectStore:
     """Open one http(s) address as a store whose only object has the empty path (which keeps a query string intact)."""
     require_online(url, options)
     _obstore()
     from obstore.store import HTTPStore
 
-    return HTTPStore(
-        url,
-        client_options=client_options(options, plain=url.lower().startswith("http:"), headers=headers),
-        retry_config=_NO_RETRIES,
-    )
+    client = client_options(options, plain=url.lower().startswith("http:"), headers=headers)
+    return _opened(url, lambda: HTTPStore(url, client_options=client, retry_config=_NO_RETRIES))
 
 
 def s3_store(
@@ -248,12 +255,16 @@ def s3_store(
         # published libraries are readable by everyone.
         settings["skip_signature"] = True
     plain = str(endpoint or "").startswith("http://")
-    return S3Store(
-        bucket,
-        config=settings,
-        client_options=client_options(options, plain=plain),
-        retry_config=_NO_RETRIES,
-        credential_provider=provider,
+    client = client_options(options, plain=plain)
+    return _opened(
+        f"s3://{bucket}",
+        lambda: S3Store(
+            bucket,
+            config=settings,
+            client_options=client,
+            retry_config=_NO_RETRIES,
+            credential_provider=provider,
+        ),
     )
 
 
@@ -316,7 +327,7 @@ def _boto3_provider(profile: str) -> Any:
             f"AWS profile {profile!r} uses single sign-on, a role or an external program, which needs boto3; "
             "install it with `pip install boto3`"
         ) from error
-    return Boto3CredentialProvider(boto3.Session(profile_name=profile))
+    return _opened(f"AWS profile {profile!r}", lambda: Boto3CredentialProvider(boto3.Session(profile_name=profile)))
 
 
 def gcs_store(
@@ -341,12 +352,16 @@ def gcs_store(
             provider = _emulator_token
         elif not (writing or default.exists()):
             settings["skip_signature"] = True
-    return GCSStore(
-        bucket,
-        config=settings,
-        client_options=client_options(options, plain=str(settings.get("base_url", "")).startswith("http://")),
-        retry_config=_NO_RETRIES,
-        credential_provider=provider,
+    client = client_options(options, plain=str(settings.get("base_url", "")).startswith("http://"))
+    return _opened(
+        f"gs://{bucket}",
+        lambda: GCSStore(
+            bucket,
+            config=settings,
+            client_options=client,
+            retry_config=_NO_RETRIES,
+            credential_provider=provider,
+        ),
     )
 
 
@@ -397,11 +412,10 @@ def azure_store(
     known = {"account_key", "sas_key"} & settings.keys() or any(os.environ.get(name) for name in _AZURE_CREDENTIALS)
     if not known and not writing:
         settings["skip_signature"] = True
-    return AzureStore(
-        container,
-        config=settings,
-        client_options=client_options(options, plain=str(endpoint or "").startswith("http://")),
-        retry_config=_NO_RETRIES,
+    client = client_options(options, plain=str(endpoint or "").startswith("http://"))
+    return _opened(
+        f"az://{container}",
+        lambda: AzureStore(container, config=settings, client_options=client, retry_config=_NO_RETRIES),
     )
 
 

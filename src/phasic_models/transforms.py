@@ -156,6 +156,9 @@ class KilledChain:
         leaving = (degree[graph.edge_target] == 0) & (source > 0)
         self._exit_edge, self._exit_from = np.flatnonzero(leaving), source[leaving]
         self._source = source
+        self._killed: Plan | None = None
+        if self._transient.size == 0:
+            return  # all mass is absorbed at once, and no clock runs
         # The killed state is one more absorbing vertex, after all others, so its edge is the last of each row.
         all_source = np.concatenate([source, self._transient])
         all_target = np.concatenate([graph.edge_target, np.full(self._transient.size, n)])
@@ -171,8 +174,10 @@ class KilledChain:
         weights = self._plan.edge_weights(theta)
         # Also checks initial and jump probabilities, while an error can still name a state of the original chain.
         at_once = self._plan.uniformize(theta, np.zeros(1), ("cdf",), 1e-12, 1000, n_threads)["cdf"][:, 0]
-        out = np.empty((theta.shape[0], s.size))
+        out = np.repeat(at_once[:, None], s.size, axis=1)
         for k, value in enumerate(s):
+            if self._killed is None:
+                break
             clock = value * rewards
             if self._plan.graph.discrete:
                 # One step survives with probability exp(-s r).

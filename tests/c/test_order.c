@@ -1,5 +1,6 @@
 /* order.c and game.c */
 #include "block.h"
+#include "dissection.h"
 #include "game.h"
 
 static test_block b;
@@ -68,7 +69,7 @@ static void least_fill(int32_t *order) {
     }
 }
 
-static void cheapest_of_three(void) {
+static void cheapest_of_all(void) {
     uint64_t state = 11;
     int kinds[PM_ORDER_KINDS] = {0};
     for (int i = 0; i < 150; i++) {
@@ -92,8 +93,20 @@ static void cheapest_of_three(void) {
             backwards[j] = other[n - 1 - j];
         }
         const int64_t reverse = block_eliminate(&b, backwards, filled);
-        CHECK_INT(cost, least <= bfs ? (least <= reverse ? least : reverse) : (bfs <= reverse ? bfs : reverse));
-        CHECK(n < 3 || cost == (kind == PM_ORDER_LEAST_FILL ? least : kind == PM_ORDER_BFS ? bfs : reverse));
+        int64_t cheapest = least <= bfs ? (least <= reverse ? least : reverse) : (bfs <= reverse ? bfs : reverse);
+        int64_t dissection = cheapest + 1;
+        if (n >= PM_DISSECTION_MIN) {
+            REQUIRE(pm_dissection_order(&b.block, other) == PM_OK);
+            dissection = block_eliminate(&b, other, filled);
+            cheapest = dissection < cheapest ? dissection : cheapest;
+        }
+        CHECK_INT(cost, cheapest);
+        CHECK(n < 3
+              || cost
+                     == (kind == PM_ORDER_LEAST_FILL ? least
+                         : kind == PM_ORDER_BFS      ? bfs
+                         : kind == PM_ORDER_REVERSE_BFS ? reverse
+                                                     : dissection));
     }
     CHECK(kinds[PM_ORDER_LEAST_FILL] > 0);
 }
@@ -161,7 +174,7 @@ static void removing_step_by_step(void) {
 }
 
 int main(void) {
-    RUN(cheapest_of_three);
+    RUN(cheapest_of_all);
     RUN(a_complete_block_is_seen_at_once);
     RUN(a_wheel);
     RUN(removing_step_by_step);

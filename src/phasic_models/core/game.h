@@ -5,7 +5,7 @@
 #include "pm_internal.h"
 
 /* Above this size two n x n bit matrices are too large, and lists are used instead. */
-#define PM_GAME_MAX 16384
+#define PM_GAME_MAX 8192
 
 typedef struct pm_game {
     int32_t n;

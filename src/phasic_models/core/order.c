@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bits.h"
+#include "dissection.h"
 #include "game.h"
 #include "pm_internal.h"
 
@@ -140,11 +141,20 @@ int pm_block_order(const pm_block *block, int32_t *order, int32_t *kind) {
         }
         *kind = PM_ORDER_LEAST_FILL;
     }
-    breadth_first(block, seen, candidate);
-    for (int32_t k = PM_ORDER_BFS; k <= PM_ORDER_REVERSE_BFS; k++) {
+    for (int32_t k = PM_ORDER_BFS; k <= PM_ORDER_DISSECTION; k++) {
         /* No order does with fewer operations than there are vertices. */
-        if (best <= n) {
+        if (best <= n || (k == PM_ORDER_DISSECTION && n < PM_DISSECTION_MIN)) {
             break;
+        }
+        if (k == PM_ORDER_BFS) {
+            breadth_first(block, seen, candidate);
+        } else if (k == PM_ORDER_REVERSE_BFS) {
+            reverse(candidate, n);
+        } else {
+            status = pm_dissection_order(block, candidate);
+            if (status != PM_OK) {
+                goto out;
+            }
         }
         int64_t operations = 0;
         status = dry_run(block, candidate, best - 1, &operations);
@@ -155,7 +165,6 @@ int pm_block_order(const pm_block *block, int32_t *order, int32_t *kind) {
         } else if (status != PM_E_LIMIT) {
             goto out;
         }
-        reverse(candidate, n);
     }
     status = PM_OK;
 out:

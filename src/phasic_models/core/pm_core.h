@@ -116,8 +116,9 @@ typedef struct pm_pattern {
 #define PM_ORDER_LEAST_FILL 1    /* greedy: fewest predecessors x successors */
 #define PM_ORDER_BFS 2           /* breadth first from where the block is entered */
 #define PM_ORDER_REVERSE_BFS 3   /* the same, backwards */
-#define PM_ORDER_GIVEN 4         /* the caller's */
-#define PM_ORDER_KINDS 5
+#define PM_ORDER_DISSECTION 4    /* nested dissection by levels of a breadth-first search */
+#define PM_ORDER_GIVEN 5         /* the caller's */
+#define PM_ORDER_KINDS 6
 
 typedef struct pm_symbolic pm_symbolic;
 

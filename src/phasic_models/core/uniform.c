@@ -349,7 +349,8 @@ static double mix(pm_uniform *u, pm_sequence what, double lambda, double tol, in
     const double weight = pm_poisson((double)mode, lambda);
     double sum = weight * entry(u, what, mode);
     double w = weight;
-    double floor_value = 1e-280;
+    /* Values below this need only be right absolutely; a density has the unit of a rate. */
+    const double floor_value = what == PM_ABSORBED && u->rate < 1.0 ? 1e-280 * u->rate : 1e-280;
     int64_t k = mode;
     for (;; k++) {
         const double ratio = lambda / ((double)k + 1.0);

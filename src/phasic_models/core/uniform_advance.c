@@ -115,6 +115,25 @@ static void add(const pm_uniform *u, levels *s, double weight) {
     }
 }
 
+/*
+ * Lets the clock of the uniformized chain ring once in `duration` at least. Rewards are earned between its rings, so a chain that
+ * hardly moves, or not at all, would earn nothing otherwise.
+ */
+static void quicken(pm_uniform *u, double duration) {
+    const double rate = 1.0 / duration;
+    const double slower = u->rate * duration;
+    if (!(slower < 1.0 && rate <= 1.7976931348623157e308)) {
+        return;
+    }
+    for (int32_t i = 0; i < u->n; i++) {
+        u->stay[i] = 1.0 - slower + slower * u->stay[i];
+    }
+    for (int64_t e = 0; e < u->n_inner; e++) {
+        u->in_probability[e] *= slower;
+    }
+    u->rate = rate;
+}
+
 /* Poisson weights below e^-745 are zero in a double; further left than this nothing adds to a mass above 1e-300. */
 static double leftmost(double lambda) { return floor(lambda - 9.5 * sqrt(lambda) - 800.0); }
 
@@ -199,6 +218,9 @@ int pm_uniform_advance(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const 
                 write_state(p, u, &s, s.now, s.absorbed, out);
             }
         } else {
+            if (k > 0) {
+                quicken(u, duration);
+            }
             status = mix_levels(p, u, rewards, u->rate * duration, max_steps, &s, where);
             if (status == PM_OK) {
                 write_state(p, u, &s, s.mixed, s.done, out);
