@@ -87,7 +87,8 @@ class Build:
         command = [self.compiler, *WARNINGS, "-O1", "-g", "-ffp-contract=off", *self.flags, *flags]
         command += [f"-I{CORE}", f"-I{TESTS}", "-c", str(source), "-o", str(target)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0 and not done.stderr, f"{' '.join(command)}\n{done.stderr}"
+        if done.returncode or done.stderr:
+            raise AssertionError(f"{' '.join(command)}\n{done.stderr}")
         return target
 
     def compile_core(self) -> Build:
@@ -136,10 +137,18 @@ def supports(compiler: str, *flags: str) -> bool:
         source, program = Path(folder, "probe.c"), Path(folder, "probe")
         source.write_text("int main(void) { return 0; }\n")
         built = subprocess.run([compiler, *flags, str(source), "-o", str(program)], capture_output=True, check=False)
-        return built.returncode == 0 and subprocess.run([str(program)], capture_output=True, check=False).returncode == 0
+        return (
+            built.returncode == 0 and subprocess.run([str(program)], capture_output=True, check=False).returncode == 0
+        )
 
 
-VALGRIND = ("valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite,possible")
+VALGRIND = (
+    "valgrind",
+    "--quiet",
+    "--error-exitcode=99",
+    "--leak-check=full",
+    "--errors-for-leak-kinds=definite,possible",
+)
 
 
 def main() -> int:
@@ -157,7 +166,9 @@ def main() -> int:
     flags = () if options.valgrind else SANITIZERS
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        build = Build(options.compiler, Path(folder), flags + (PLAIN if options.plain else ()), options.jobs).compile_core()
+        build = Build(
+            options.compiler, Path(folder), flags + (PLAIN if options.plain else ()), options.jobs
+        ).compile_core()
         with ThreadPoolExecutor(options.jobs) as pool:
             runs = [
                 (path, pool.submit(build.run, path, *(VALGRIND if options.valgrind else ()), timeout=3600))

@@ -13,40 +13,12 @@ import faulthandler
 import hashlib
 import json
 import math
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from pathlib import Path
-
-ROOT = Path(__file__).parent.parent
-
-
-def build_sanitized(folder: Path) -> dict[str, str]:
-    """Build a copy of the package with sanitizers in `folder`; return the environment to run it in."""
-    for name in ("src", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        (folder / name).symlink_to(ROOT / name)
-    flags = "-fsanitize=address,undefined -fno-sanitize-recover=all -g -O1"
-    environment = {**os.environ, "CFLAGS": flags, "LDFLAGS": flags}
-    build = ["setup.py", "-q", "build", "--build-base", str(folder / "base"), "--build-lib", str(folder / "lib")]
-    subprocess.run([sys.executable, *build], cwd=folder, env=environment, check=True)
-    compiler = os.environ.get("CC", "cc")
-    libraries = [
-        subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
-        for name in ("libasan.so", "libubsan.so")
-    ]
-    # The interpreter does not free everything at its end, and numpy is not instrumented.
-    options = "detect_leaks=0:allocator_may_return_null=1:abort_on_error=1"
-    return {
-        **os.environ,
-        "LD_PRELOAD": " ".join(libraries),
-        "ASAN_OPTIONS": options,
-        "PYTHONPATH": str(folder / "lib"),
-        "PYTHONMALLOC": "malloc",
-    }
 
 
 def queue(n, *, discrete=False):
@@ -195,7 +167,9 @@ class Mutator:
         data = bytearray(self.random.choice(self.dags).to_json().encode())
         for _ in range(self.random.randrange(1, 4)):
             at = self.random.randrange(len(data))
-            piece = self.random.choice([b"[", b"]", b"{", b"}", b",", b'"', b"\0", b"\xff", b"1e999", b"[" * 5000, b"-", b"\\u0000"])
+            piece = self.random.choice(
+                [b"[", b"]", b"{", b"}", b",", b'"', b"\0", b"\xff", b"1e999", b"[" * 5000, b"-", b"\\u0000"]
+            )
             data[at : at + self.random.randrange(3)] = piece
         return bytes(data)
 
@@ -290,10 +264,9 @@ def main() -> int:
     options = parser.parse_args()
     if not options.sanitize:
         return fuzz(options.seconds, options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        environment = build_sanitized(Path(folder))
-        command = [sys.executable, __file__, "--seconds", str(options.seconds), "--seed", str(options.seed)]
-        return subprocess.run(command, env=environment, check=False).returncode
+    from sanitized import run
+
+    return run([__file__, "--seconds", str(options.seconds), "--seed", str(options.seed)])
 
 
 if __name__ == "__main__":

@@ -105,16 +105,25 @@ class TestTheta:
 
     @pytest.mark.parametrize("theta", [[], [1.0], [1.0, 1.0, 1.0], [[1.0]], [[[1.0, 1.0]]], 1.0, None, [[], []]])
     def test_of_another_shape(self, model, method, theta):
-        with refused(model, ParameterError, "theta", "(2,)", "(batch, 2)", "coal, mig", str(np.shape(theta if theta is not None else ()))):
+        shape = str(np.shape(() if theta is None else theta))
+        with refused(model, ParameterError, "theta", "(2,)", "(batch, 2)", "coal, mig", shape):
             method(model, theta)
 
-    @pytest.mark.parametrize("theta", ["1 2", ["a", "b"], [object(), 1.0], [[1.0, 2.0], [1.0]], [1.0, HUGE], {}, [1j, 1.0], [None, 1.0]])
+    @pytest.mark.parametrize(
+        "theta", ["1 2", ["a", "b"], [object(), 1.0], [[1.0, 2.0], [1.0]], [1.0, HUGE], {}, [1j, 1.0], [None, 1.0]]
+    )
     def test_that_is_no_number(self, model, method, theta):
         with refused(model, ParameterError, "theta"):
             method(model, theta)
 
     @pytest.mark.parametrize(
-        "theta", [np.array([1.0, 2.0 + 0j]), np.array(["1", "2"]), np.array([1, 2], "m8[s]"), np.array(["2020-01-01"] * 2, "M8[D]")]
+        "theta",
+        [
+            np.array([1.0, 2.0 + 0j]),
+            np.array(["1", "2"]),
+            np.array([1, 2], "m8[s]"),
+            np.array(["2020-01-01"] * 2, "M8[D]"),
+        ],
     )
     def test_arrays_of_another_kind(self, model, method, theta):
         with refused(model, ParameterError, "theta"):
@@ -127,7 +136,9 @@ class TestTheta:
             method(model, [[1.0, 1.0], [-1.0, 0.5]])
 
 
-FINITE = {name: METHODS[name] for name in METHODS if name not in ("pdf", "cdf", "sf", "call", "pdf_and_grad", "laplace")}
+FINITE = {
+    name: METHODS[name] for name in METHODS if name not in ("pdf", "cdf", "sf", "call", "pdf_and_grad", "laplace")
+}
 
 
 @pytest.mark.parametrize("method", FINITE.values(), ids=FINITE)
@@ -144,6 +155,11 @@ def test_distributions_may_be_defective(model):
     assert model.cdf([1.0, 0.0], 10.0) == 0.0
     assert model.sf([1.0, 0.0], 10.0) == pytest.approx(1.0, abs=1e-12)
     assert model.laplace([1.0, 0.0], 2.0) == 0.0
+
+
+def test_a_transform_where_no_clock_runs(model):
+    with refused(model, InfiniteExpectationError, "state (1, 1, 0)", "theta[1] = [1. 0.]"):
+        model.laplace([[1.0, 0.5], [1.0, 0.0]], [1.0, 0.0])
 
 
 def test_a_derivative_that_does_not_exist():
@@ -165,7 +181,8 @@ def test_weights_that_are_not_finite():
         model.expectation([1.0, 0.0])
     with refused(model, ParameterError, "inf", theta=(2.0, 2.0)):
         model.expectation([1e300, 1e-300])
-    with refused(model, ParameterError, "the transition from the starting vertex to state (1)", "negative", "-0.5", theta=(2.0, 2.0)):
+    text = "the transition from the starting vertex to state (1)"
+    with refused(model, ParameterError, text, "negative", "-0.5", theta=(2.0, 2.0)):
         model.expectation([0.5, 1.0])
 
 
@@ -318,15 +335,26 @@ def test_results_that_overflow(model):
         model.expectation([5e-324, 5e-324])
 
 
+def test_rewards_that_overflow(model):
+    big = np.full((2, 5), 1e200)
+    with refused(model, NumericalError, "too large"):
+        model.expectation([1e-200, 1e-200], big)
+    with refused(model, NumericalError, "too large"):
+        model.expectation([1e-200, 1e-200], big[0])
+
+
 def test_rates_that_sum_to_infinity():
-    model = Graph(lambda s: [([1], 1.0, [1.0])] if len(s) == 0 else ([([0], 0.0, [1.0]), ([2], 0.0, [1.0])] if s[0] == 1 else [])).model()
+    moves = {1: [([0], 0.0, [1.0]), ([2], 0.0, [1.0])], 0: [], 2: []}
+    model = Graph(lambda s: moves[int(s[0])] if len(s) else [([1], 1.0, [1.0])]).model()
     for name, method in METHODS.items():
         if name != "rewarded":
             with refused(model, NumericalError, "too large", "theta = [1.e+308]", theta=(0.5,)):
                 method(model, [1e308])
 
 
-@pytest.mark.parametrize("starts", [[], [1.0], [0.0, 0.0], [0.0, 2.0, 1.0], [0.0, np.nan], [0.0, np.inf], "now", [[0.0]], [0.0, HUGE]])
+@pytest.mark.parametrize(
+    "starts", [[], [1.0], [0.0, 0.0], [0.0, 2.0, 1.0], [0.0, np.nan], [0.0, np.inf], "now", [[0.0]], [0.0, HUGE]]
+)
 def test_epochs(model, starts):
     with refused(model, ParameterError, "starts"):
         model.epochs(starts)
@@ -344,7 +372,9 @@ def test_theta_of_epochs(model):
         past.pdf([[1.0, 1.0], [1.0, 1.0]], [2.0, -1.0])
 
 
-@pytest.mark.parametrize("theta", [0.5, [0.5], (0.5,), np.float32(0.5), np.array(0.5), np.array([0.5]), [np.float64(0.5)]])
+@pytest.mark.parametrize(
+    "theta", [0.5, [0.5], (0.5,), np.float32(0.5), np.array(0.5), np.array([0.5]), [np.float64(0.5)]]
+)
 def test_one_parameter_may_come_as_a_number(discrete, theta):
     assert discrete.expectation(theta) == 2.0
     assert isinstance(discrete.expectation(theta), float)
@@ -357,7 +387,9 @@ def test_a_row_of_values_of_one_parameter_is_refused_with_a_hint(discrete):
 
 
 def test_no_parameters():
-    model = Graph(lambda s: [([1], 1.0)] if len(s) == 0 else ([([0], 2.0)] if s[0] else []), parameterized=False).model()
+    model = Graph(
+        lambda s: [([1], 1.0)] if len(s) == 0 else ([([0], 2.0)] if s[0] else []), parameterized=False
+    ).model()
     for theta in (None, [], (), np.empty(0)):
         assert model.expectation(theta) == 0.5
     assert model.expectation(np.empty((3, 0))).tolist() == [0.5] * 3

@@ -57,7 +57,17 @@ def test_compiles_for_other_platforms(target, tmp_path):
     """With the C compiler that the ziglang wheel brings, where it is installed."""
     pytest.importorskip("ziglang")
     for source in c_runner.core_sources():
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *c_runner.WARNINGS, "-O1", "-ffp-contract=off"]
+        command = [
+            sys.executable,
+            "-m",
+            "ziglang",
+            "cc",
+            "-target",
+            target,
+            *c_runner.WARNINGS,
+            "-O1",
+            "-ffp-contract=off",
+        ]
         command += [f"-I{c_runner.CORE}", "-c", str(source), "-o", str(tmp_path / f"{source.stem}.o")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -123,7 +123,9 @@ numbers = st.one_of(
 )
 
 
-@given(st.integers(2, 9), st.lists(st.tuples(st.sampled_from(ARRAYS), st.integers(0, 60), numbers), min_size=1, max_size=4))
+@given(
+    st.integers(2, 9), st.lists(st.tuples(st.sampled_from(ARRAYS), st.integers(0, 60), numbers), min_size=1, max_size=4)
+)
 @settings(max_examples=400)
 @example(4, [("order", 0, 2**32)])
 @example(4, [("upper_col", 0, 2**32 + 1)])
@@ -183,7 +185,20 @@ def test_the_pattern_of_another_graph(one, other):
 @pytest.mark.parametrize("name", ARRAYS)
 @pytest.mark.parametrize(
     "value",
-    [None, "abc", 1.5, [0.5, 1.5], [np.nan], [[0, 1], [2]], [None], [2**64], [1e300], object(), b"\0\0\0\0", [[0], [1]]],
+    [
+        None,
+        "abc",
+        1.5,
+        [0.5, 1.5],
+        [np.nan],
+        [[0, 1], [2]],
+        [None],
+        [2**64],
+        [1e300],
+        object(),
+        b"\0\0\0\0",
+        [[0], [1]],
+    ],
     ids=repr,
 )
 def test_arrays_of_another_kind(name, value):

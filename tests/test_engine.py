@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
 from phasic_models import engine
+from phasic_models.arguments import as_float_array
 from phasic_models.errors import GraphError, ParameterError
 from phasic_models.expr import WeightTable
 from phasic_models.graph import Graph
@@ -41,17 +43,25 @@ def model():
     return repairable(4).model()
 
 
+def flat(theta, parts):
+    """Several results of one call in one row, or one row for each θ."""
+    lead = np.ndim(theta) - 1
+    rows = [part.reshape(*part.shape[:lead], math.prod(part.shape[lead:])) for part in parts]
+    return np.concatenate(rows, axis=-1)
+
+
 CALLS = {
     "expectation": lambda m, theta, **o: m.expectation(theta, **o),
     "rewarded": lambda m, theta, **o: m.expectation(theta, np.arange(m.states.shape[0]), **o),
+    "many rewards": lambda m, theta, **o: m.expectation(
+        theta, np.sqrt(np.arange(5.0 * m.states.shape[0])).reshape(5, -1), **o
+    ),
     "moments": lambda m, theta, **o: m.moments(theta, 4, **o),
     "variance": lambda m, theta, **o: m.variance(theta, **o),
     "covariance_matrix": lambda m, theta, **o: m.covariance_matrix(theta, np.eye(m.states.shape[0])[2:5], **o),
     "joint_moment": lambda m, theta, **o: m.joint_moment(theta, np.ones((3, m.states.shape[0])), **o),
     "sojourn": lambda m, theta, **o: m.sojourn(theta, **o),
-    "moments_and_grad": lambda m, theta, **o: np.concatenate(
-        [part.reshape(*np.shape(theta)[:-1], math.prod(part.shape[np.ndim(theta) - 1 :])) for part in m.moments_and_grad(theta, 3, **o)], axis=-1
-    ),
+    "moments_and_grad": lambda m, theta, **o: flat(theta, m.moments_and_grad(theta, 3, **o)),
     "pdf": lambda m, theta, **o: m.pdf(theta, [0.0, 0.5, 3.0], **o),
     "cdf": lambda m, theta, **o: m.cdf(theta, [0.0, 0.5, 3.0], **o),
     "sf": lambda m, theta, **o: m.sf(theta, [0.0, 0.5, 3.0], **o),
@@ -84,6 +94,14 @@ def test_threads_change_no_bit(model, name):
 
 
 @pytest.mark.parametrize("name", CALLS)
+def test_large_patterns_are_evaluated_one_at_a_time(model, name, monkeypatch):
+    batch = some_thetas(11)
+    expected = CALLS[name](model, batch)
+    monkeypatch.setattr(engine, "_MAX_LANED_FILL", 0)
+    assert CALLS[name](model, batch).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("name", CALLS)
 def test_an_empty_batch_has_a_shape(model, name):
     some = CALLS[name](model, some_thetas(3))
     none = CALLS[name](model, np.empty((0, 2)))
@@ -101,7 +119,9 @@ def test_samples_do_not_depend_on_threads(model):
 
 def test_callers_in_many_threads(model):
     batch = some_thetas(300)
-    expected = {name: CALLS[name](model, batch).tobytes() for name in ("moments", "pdf", "covariance_matrix", "laplace")}
+    expected = {
+        name: CALLS[name](model, batch).tobytes() for name in ("moments", "pdf", "covariance_matrix", "laplace")
+    }
     wrong = []
 
     def work(name):
@@ -110,6 +130,28 @@ def test_callers_in_many_threads(model):
                 wrong.append(name)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in expected for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_more_rewards_than_a_model_remembers_in_many_threads():
+    model = repairable(3).model()
+    rewards = np.random.default_rng(5).random((40, model.states.shape[0]))
+    expected = [model.cdf([1.0, 0.5], 1.0, row) for row in rewards]
+    wrong = []
+
+    def work(seed):
+        for i in np.random.default_rng(seed).permutation(len(rewards)):
+            try:
+                if model.cdf([1.0, 0.5], 1.0, rewards[i]) != expected[i]:
+                    wrong.append(i)
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -138,7 +180,10 @@ def test_arrays_of_other_layouts(chain, theta):
     expected = model.expectation(batch)
     strided = np.empty((10, chain.n_params * 2))
     strided[::2, ::2] = batch
-    for other in (np.asfortranarray(batch), strided[::2, ::2], batch.astype(">f8"), batch[::-1], batch.tolist()):
+    unaligned = np.ndarray(batch.shape, batch.dtype, np.frombuffer(b"\0" + batch.tobytes(), np.uint8)[1:])
+    others = (np.asfortranarray(batch), strided[::2, ::2], batch.astype(">f8"), batch[::-1], batch.tolist(), unaligned)
+    assert all(as_float_array(other, "theta").flags.aligned for other in others)
+    for other in others:
         assert model.expectation(other).tobytes() == expected.tobytes()
     rewards = np.linspace(0, 1, model.states.shape[0])
     assert model.expectation(row, rewards.astype(">f8")) == model.expectation(row, rewards)
@@ -202,7 +247,9 @@ def test_any_order_is_refused_or_right(order, block_ptr):
         pattern, _, _ = engine.symbolic(graph, order, block_ptr)
     except GraphError:
         return
-    assert engine.Plan(graph, pattern).moments(np.array([[1.0, 1.0]]), 1, None, 1)[0, 0] == pytest.approx(2.0, rel=1e-14)
+    assert engine.Plan(graph, pattern).moments(np.array([[1.0, 1.0]]), 1, None, 1)[0, 0] == pytest.approx(
+        2.0, rel=1e-14
+    )
 
 
 def resident():
@@ -275,3 +322,23 @@ def test_unaligned_arrays_of_a_graph():
     holders = [getattr(graph, name) for name in ARRAYS] + [getattr(graph.weights, name) for name in TABLE]
     assert all(array.flags.aligned for array in holders)
     assert graph.model().expectation([1.0, 2.0]) == repairable(3).model().expectation([1.0, 2.0])
+
+
+def test_zero_weights_in_a_long_chain_take_no_longer():
+    """Whether absorption is certain is found in one pass, however far it is away; this took minutes once."""
+    n = 60_000
+    states = np.arange(n + 2)[:, None]
+    up, down = np.arange(1, n), np.arange(1, n + 1)
+    # To and fro between 1 and n, absorbed at 0; a spur n + 1 that is entered at rate theta[0] and left at theta[1].
+    sources = np.concatenate([up, down, [n, n + 1]])
+    targets = np.concatenate([up + 1, down - 1, [n + 1, 0]])
+    weights = np.ones(sources.size)
+    weights[-2:] = 0
+    coefficients = np.zeros((sources.size, 2))
+    coefficients[-2, 0] = coefficients[-1, 1] = 1
+    model = Graph.from_arrays(states, sources, targets, weights, coefficients, initial=n).model()
+    start = time.perf_counter()
+    assert model.expectation([0.0, 0.0]) == pytest.approx(n * (n + 1) / 2, rel=1e-9)
+    with pytest.raises(ParameterError, match="not certain"):
+        model.expectation([1.0, 0.0])
+    assert time.perf_counter() - start < 10

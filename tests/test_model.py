@@ -77,7 +77,9 @@ def test_negative_binomial(n, p):
     mean, variance, skew = law.stats("mvs")
     third = skew * variance**1.5 if p < 1 else 0.0
     mean = mean + n
-    assert model.moments([p], 3) == pytest.approx([mean, variance + mean**2, third + 3 * mean * variance + mean**3], rel=1e-11)
+    assert model.moments([p], 3) == pytest.approx(
+        [mean, variance + mean**2, third + 3 * mean * variance + mean**3], rel=1e-11
+    )
     q = np.array([0.01, 0.3, 0.5, 0.99])
     assert model.quantile([p], q).tolist() == (law.ppf(q) + n).tolist()
 
@@ -164,7 +166,9 @@ def test_distributions(chain, times):
     model = chain.graph().model()
     alpha, matrix, _ = chain.dense()
     at_once = 1 - alpha.sum()
-    for t, pdf, cdf, sf in zip(times, model.pdf(None, times), model.cdf(None, times), model.sf(None, times), strict=True):
+    for t, pdf, cdf, sf in zip(
+        times, model.pdf(None, times), model.cdf(None, times), model.sf(None, times), strict=True
+    ):
         state = alpha @ scipy.linalg.expm(matrix * t)
         assert sf == pytest.approx(state.sum(), rel=1e-9, abs=1e-12)
         assert cdf == pytest.approx(1 - state.sum(), rel=1e-9, abs=1e-12)
@@ -385,7 +389,10 @@ def test_samples_follow_the_distribution():
     assert distance * np.sqrt(n) < 2.7
 
 
-@given(st.sampled_from(["expectation", "pdf", "sample", "quantile"]), st.lists(st.floats(allow_nan=True), min_size=2, max_size=2))
+@given(
+    st.sampled_from(["expectation", "pdf", "sample", "quantile"]),
+    st.lists(st.floats(allow_nan=True), min_size=2, max_size=2),
+)
 @settings(max_examples=80)
 def test_a_number_is_never_nan_and_never_negative(name, theta):
     model = SHARED

@@ -20,7 +20,7 @@ MAX_JOINT = 8
 
 
 def as_float_array(value: Any, what: str) -> npt.NDArray[np.float64]:
-    """Return `value` as a C-contiguous float64 array.
+    """Return `value` as a C-contiguous, aligned float64 array.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def as_float_array(value: Any, what: str) -> npt.NDArray[np.float64]:
             array = np.array([float(entry) for entry in array.flat], dtype=np.float64).reshape(array.shape)
         elif array.dtype.kind not in "buif":
             raise TypeError(f"found {array.dtype}")
-        return np.asarray(array, dtype=np.float64, order="C")
+        return np.require(array, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
     except (TypeError, ValueError, OverflowError) as error:
         raise ParameterError(f"{what} must be real numbers: {error}") from None
 

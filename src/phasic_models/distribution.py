@@ -49,7 +49,7 @@ def evaluate(
         [_prefers_squaring(graph, float(rate), longest, times.size, max_steps) for rate in rates], dtype=bool
     )
     if not stiff.any():
-        return plan.uniformize(theta, times, what, tol, max_steps, n_threads)
+        return bounded(plan.uniformize(theta, times, what, tol, max_steps, n_threads))
     results = {name: np.empty((theta.shape[0], times.size)) for name in what}
     rows = np.flatnonzero(~stiff)
     if rows.size:
@@ -68,6 +68,13 @@ def evaluate(
                 results[name][row, short] = swept[name][0]
             if not short.all():
                 results[name][row, ~short] = squared[name]
+    return bounded(results)
+
+
+def bounded(results: dict[str, Floats]) -> dict[str, Floats]:
+    """Take off what rounding has put on top of a survival function of one."""
+    if "sf" in results:
+        np.minimum(results["sf"], 1.0, out=results["sf"])
     return results
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 LANES = 8
+# Entries of a pattern above which parameter vectors are taken one at a time: scratch for eight would need gigabytes.
+_MAX_LANED_FILL = 2**25
 _DRAWS_AT_ONCE = 4096
 _ORDER_KINDS = ("trivial", "least_fill", "bfs", "reverse_bfs", "dissection", "given")
 
@@ -435,7 +437,8 @@ class Plan:
         n = theta.shape[0]
         if n == 0:
             return
-        lanes = lanes or (1 if n == 1 else LANES)
+        large = self._pattern.lower_col.size + self._pattern.upper_col.size > _MAX_LANED_FILL
+        lanes = lanes or (1 if n == 1 or large else LANES)
 
         def part(first: int, stop: int) -> None:
             where = ffi.new("pm_where *")

@@ -16,7 +16,8 @@ from .arguments import (
     check_times,
     check_tolerance,
 )
-from .errors import ParameterError
+from .distribution import bounded
+from .errors import NumericalError, ParameterError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _DEFAULT_MAX_STEPS = 20_000_000
+#: A variance below this share of the mean square would have lost most of its digits in the difference of moments.
+_HIDDEN = 1e-9
 
 
 class PiecewiseModel:
@@ -108,9 +111,17 @@ class PiecewiseModel:
         return values if np.ndim(theta) == 3 else float(values)
 
     def variance(self, theta: Any, rewards: Any = None, *, max_steps: int = _DEFAULT_MAX_STEPS) -> Any:
-        """Return Var[Y], a float or shape (batch,), from the first two moments."""
+        """Return Var[Y], a float or shape (batch,), from the first two moments.
+
+        Errors as for `moments`, and a NumericalError if the variance is so small beside the square of the mean that
+        rounding hides it.
+        """
         moments = self.moments(theta, 2, rewards, max_steps=max_steps)
         values = moments[..., 1] - moments[..., 0] ** 2
+        if (values < _HIDDEN * moments[..., 1]).any():
+            raise NumericalError(
+                f"the variance is less than {_HIDDEN:.0e} of the mean square, which is too little to be told from rounding"
+            )
         return values if np.ndim(theta) == 3 else float(values)
 
     def moments(self, theta: Any, k: int, rewards: Any = None, *, max_steps: int = _DEFAULT_MAX_STEPS) -> Floats:
@@ -184,7 +195,8 @@ class PiecewiseModel:
             here = epoch_of == epoch
             if here.any():
                 since = np.ascontiguousarray(times[here] - start)
-                values[here] = self._plan.uniformize(rows, since, (what,), tol, max_steps, 1, initial=state[0])[what][0]
+                found = self._plan.uniformize(rows, since, (what,), tol, max_steps, 1, initial=state[0])
+                values[here] = bounded(found)[what][0]
             if epoch + 1 < self.starts.size and (epoch_of > epoch).any():
                 state = self._plan.advance(rows, float(self.starts[epoch + 1] - start), state, None, max_steps)
         return values

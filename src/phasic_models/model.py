@@ -24,6 +24,7 @@ from .arguments import (
 from .distribution import evaluate
 from .engine import thread_count
 from .epochs import PiecewiseModel
+from .errors import NumericalError
 from .quantile import quantiles
 from .transforms import KilledChain, RewardedChain
 
@@ -429,7 +430,11 @@ class Model:
         """
         checked = check_rewards(rewards, self.graph)
         if checked is not None and checked.ndim == 2:
-            return self.sojourn(theta, n_threads=n_threads) @ checked.T
+            # Not @, whose last bits depend on the size of the batch.
+            sums = np.einsum("...v,mv->...m", self.sojourn(theta, n_threads=n_threads), checked)
+            if not np.isfinite(sums).all():
+                raise NumericalError("the expectation of a reward is too large for a float")
+            return sums
         return self._scalar(self._moments(theta, 1, checked, n_threads), theta)
 
     def moments(self, theta: Any, k: int, rewards: Any = None, *, n_threads: int | None = None) -> Floats:

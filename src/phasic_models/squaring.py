@@ -56,6 +56,7 @@ class TransientChain:
     def __init__(self, graph: Graph, weights: Floats) -> None:
         degree = np.diff(graph.edge_ptr)
         transient = np.flatnonzero(degree > 0)[1:]
+        self._leaving = [weights[graph.edge_ptr[v] : graph.edge_ptr[v + 1]] for v in transient]
         place = np.full(graph.vertices_length(), -1)
         place[transient] = np.arange(transient.size)
         source = place[np.repeat(np.arange(degree.size), degree)]
@@ -71,6 +72,14 @@ class TransientChain:
         self.jump = np.zeros((transient.size, transient.size))
         self.jump[source[inside], target[inside]] = weights[inside]
         self.exit: Floats = np.bincount(source[~inside], weights[~inside], transient.size).astype(np.float64)
+
+    def step(self, rate: float) -> Floats:
+        """Return the transition probabilities of one jump, if all states are left at the same `rate`."""
+        matrix = self.jump / rate
+        # fsum, because staying may be as improbable as the rounding of a plain sum.
+        stay = [max(0.0, math.fsum([rate, *(-weights)]) / rate) for weights in self._leaving]
+        np.fill_diagonal(matrix, stay)
+        return matrix
 
 
 def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bool) -> dict[str, Floats]:
@@ -114,7 +123,7 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     reach = _MAX_JUMPS / rate
     too_long, times = times > reach, np.minimum(times, reach)
     if discrete:
-        matrix, absorbed = _with_diagonal(chain.jump, chain.exit), chain.exit.copy()
+        matrix, absorbed = chain.step(1.0), chain.exit.copy()
         whole = np.maximum(times - 1.0, 0.0)
         state = np.repeat(chain.initial[None], times.size, axis=0)
         done = np.full(times.size, chain.absorbed)
@@ -142,7 +151,7 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     if discrete:
         # One step short of the time: the last step is taken with the absorption probabilities themselves.
         pdf = state @ chain.exit
-        done, state = done + pdf, state @ _with_diagonal(chain.jump, chain.exit)
+        done, state = done + pdf, state @ chain.step(1.0)
         at_zero = times == 0
         pdf[at_zero] = chain.absorbed
         done[at_zero] = chain.absorbed
@@ -155,18 +164,9 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     return {"pdf": pdf, "sf": survival, "cdf": np.where(survival < 0.5, 1.0 - survival, np.minimum(done, 1.0))}
 
 
-def _with_diagonal(jump: Floats, leaves: Floats) -> Floats:
-    matrix: Floats = jump.copy()
-    # fsum, because staying may be as improbable as the rounding of a plain sum.
-    stay = [math.fsum([1.0, -leave, *(-row[row > 0])]) for row, leave in zip(jump, leaves, strict=True)]
-    np.fill_diagonal(matrix, np.maximum(stay, 0.0))
-    return matrix
-
-
 def _short_step(chain: TransientChain, rate: float) -> tuple[Floats, Floats]:
     """Transition matrix and absorption probabilities over rate x step = _MEAN, by uniformization."""
-    jump, leaves = chain.jump / rate, chain.exit / rate
-    chain_step = _with_diagonal(jump, leaves)
+    chain_step, leaves = chain.step(rate), chain.exit / rate
     power, ahead = np.eye(leaves.size), leaves
     weights, beyond = _poisson(np.array([_MEAN]))
     matrix, absorbed = weights[0, 0] * power, beyond[0, 0] * ahead
@@ -180,8 +180,7 @@ def _short_step(chain: TransientChain, rate: float) -> tuple[Floats, Floats]:
 
 def _remainder(chain: TransientChain, rate: float, rest: Floats) -> tuple[Floats, Floats]:
     """State and absorbed mass after times of at most one short step."""
-    jump, leaves = chain.jump / rate, chain.exit / rate
-    chain_step = _with_diagonal(jump, leaves)
+    chain_step, leaves = chain.step(rate), chain.exit / rate
     weights, beyond = _poisson(rate * rest)
     now = chain.initial
     state, done = weights[0][:, None] * now, chain.absorbed + beyond[0] * float(now @ leaves)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .engine import Plan, symbolic
-from .errors import ParameterError
+from .errors import InfiniteExpectationError, NumericalError, ParameterError
 from .expr import WeightTable
 from .graph import Graph
 
@@ -99,7 +99,10 @@ class RewardedChain:
         """Return the parameter vectors of `plan` that belong to `theta`, shape (batch, edges)."""
         weights = self._censored.weights(theta)
         if self._copies is None:
-            scaled: Floats = weights / self._rewards[self._source]
+            with np.errstate(over="ignore"):
+                scaled: Floats = weights / self._rewards[self._source]
+            if not np.isfinite(scaled).all():
+                raise NumericalError("a rate divided by its reward is too large for a float")
             return scaled
         stay = np.zeros((theta.shape[0], self._rewards.size))
         for row in np.flatnonzero(self._rewards > 1):
@@ -178,7 +181,8 @@ class KilledChain:
         for k, value in enumerate(s):
             if self._killed is None:
                 break
-            clock = value * rewards
+            with np.errstate(over="ignore"):
+                clock = value * rewards
             if self._plan.graph.discrete:
                 # One step survives with probability exp(-s r).
                 survive = np.exp(-clock)
@@ -186,7 +190,14 @@ class KilledChain:
                 kill = -np.expm1(-clock[self._transient])
             else:
                 scaled, kill = weights, clock[self._transient]
+                if not np.isfinite(kill).all():
+                    raise NumericalError(f"s = {value} times a reward is too large for a float")
             both = np.concatenate([scaled, np.broadcast_to(kill, (theta.shape[0], kill.size))], axis=1)
-            sojourn = self._killed.sojourn(np.ascontiguousarray(both[:, self._by_row]), n_threads)
-            out[:, k] = at_once + np.sum(sojourn[:, self._exit_from] * scaled[:, self._exit_edge], axis=1)
-        return out
+            try:
+                sojourn = self._killed.sojourn(np.ascontiguousarray(both[:, self._by_row]), n_threads)
+            except InfiniteExpectationError:
+                # A trap in which no clock runs is one of the original chain, whose error names state and θ.
+                self._plan.moments(theta, 1, None, n_threads)
+                raise
+            out[:, k] += np.sum(sojourn[:, self._exit_from] * scaled[:, self._exit_edge], axis=1)
+        return np.minimum(out, 1.0)

@@ -188,7 +188,7 @@ void chain_dense(const chain *c, const double *theta, long double *matrix, long 
         alpha[i] = 0.0L;
     }
     for (int32_t e = 0; e < c->n_edges; e++) {
-        const double w = chain_weight(c, e, theta);
+        const long double w = (long double)chain_weight(c, e, theta);
         const int32_t i = number[c->from[e]];
         const int32_t j = number[c->to[e]];
         if (c->from[e] == 0) {

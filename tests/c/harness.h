@@ -8,8 +8,13 @@
 #ifndef HARNESS_H
 #define HARNESS_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* The macros of math.h are floats. */
+#define TEST_NAN ((double)NAN)
+#define TEST_INFINITY ((double)INFINITY)
 
 #define CHECK(condition) test_check((condition) != 0, #condition, __FILE__, __LINE__)
 #define CHECK_INT(actual, expected) test_check_int((int64_t)(actual), (int64_t)(expected), #actual, __FILE__, __LINE__)

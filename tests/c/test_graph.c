@@ -131,6 +131,44 @@ static void only_a_start(void) {
     chain_free(c);
 }
 
+static void reachable(void) {
+    for (uint64_t seed = 0; seed < 30; seed++) {
+        chain *c = chain_random(seed, 12, 3, 0.02 * (double)(seed % 6), 0, 0);
+        static int path[CHAIN_VERTICES][CHAIN_VERTICES];
+        const int32_t n = c->n_vertices;
+        for (int32_t i = 0; i < n; i++) {
+            for (int32_t j = 0; j < n; j++) {
+                path[i][j] = i == j;
+            }
+        }
+        for (int32_t e = 0; e < c->n_edges; e++) {
+            path[c->from[e]][c->to[e]] = 1;
+        }
+        for (int32_t k = 0; k < n; k++) {
+            for (int32_t i = 0; i < n; i++) {
+                for (int32_t j = 0; j < n; j++) {
+                    path[i][j] |= path[i][k] && path[k][j];
+                }
+            }
+        }
+        const int32_t roots[] = {5, (int32_t)(seed % 12), 5};
+        uint8_t seen[CHAIN_VERTICES];
+        CHECK_INT(pm_reachable(n, c->edge_ptr, c->edge_target, 3, roots, seen), PM_OK);
+        for (int32_t v = 0; v < n; v++) {
+            CHECK_INT(seen[v], path[roots[0]][v] || path[roots[1]][v]);
+        }
+        CHECK_INT(pm_reachable(n, c->edge_ptr, c->edge_target, 0, roots, seen), PM_OK);
+        CHECK_INT(seen[0], 0);
+        const int32_t bad[] = {3, n, -1};
+        CHECK_INT(pm_reachable(n, c->edge_ptr, c->edge_target, 2, bad, seen), PM_E_INDEX);
+        CHECK_INT(pm_reachable(n, c->edge_ptr, c->edge_target, 1, bad + 2, seen), PM_E_INDEX);
+        test_fail_only(0);
+        CHECK_INT(pm_reachable(n, c->edge_ptr, c->edge_target, 1, roots, seen), PM_E_MEMORY);
+        test_fail_from(-1);
+        chain_free(c);
+    }
+}
+
 int main(void) {
     RUN(sizes);
     RUN(pointers);
@@ -138,5 +176,6 @@ int main(void) {
     RUN(params);
     RUN(programs);
     RUN(only_a_start);
+    RUN(reachable);
     return test_end();
 }

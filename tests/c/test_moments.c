@@ -66,6 +66,41 @@ static void random_chains(void) {
     }
 }
 
+/* From every vertex: what the chain gives that starts there. */
+static void by_vertex(void) {
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        const int discrete = (int)(seed % 2);
+        chain *c = chain_random(seed, 1 + (int32_t)(seed % 9), 2, 0.3, 1, discrete);
+        const double theta[] = {0.4, 0.9};
+        double out[2 * 3 * CHAIN_VERTICES];
+        double rewards[CHAIN_VERTICES];
+        for (int32_t v = 0; v < c->n_vertices; v++) {
+            rewards[v] = 0.5 * (v % 4);
+        }
+        const double *r = seed % 3 == 0 ? NULL : rewards;
+        CHECK_INT(pm_vertex_moments(c->plan, seed % 5 == 0 ? c->eight : c->one, 2, theta, 3, r, out, NULL), PM_OK);
+        for (int t = 0; t < 2; t++) {
+            for (int32_t start = 1; start < c->n_vertices; start++) {
+                chain *from = chain_new(c->n_vertices, 1, discrete);
+                chain_edge(from, 0, start, 1.0, NULL);
+                for (int32_t e = 0; e < c->n_edges; e++) {
+                    if (c->from[e] > 0) {
+                        chain_edge(from, c->from[e], c->to[e], c->base[e], c->coef[e]);
+                    }
+                }
+                chain_graph(from);
+                double expected[3];
+                chain_moments(from, theta + t, 3, r, expected);
+                for (int j = 0; j < 3; j++) {
+                    CHECK_CLOSE(out[(t * 3 + j) * c->n_vertices + start], expected[j], 1e-12);
+                }
+                chain_free(from);
+            }
+        }
+        chain_free(c);
+    }
+}
+
 /* Six decades up, six decades down: no subtraction, no loss. */
 static void stiff(void) {
     chain *c = chain_birth_death(24, 1e3, 1e-3);
@@ -196,6 +231,7 @@ int main(void) {
     RUN(erlang);
     RUN(negative_binomial);
     RUN(random_chains);
+    RUN(by_vertex);
     RUN(stiff);
     RUN(overflow);
     RUN(weights_that_sum_to_infinity);

@@ -1,4 +1,6 @@
 /* order.c and game.c */
+#include <stdlib.h>
+
 #include "block.h"
 #include "dissection.h"
 #include "game.h"
@@ -173,7 +175,60 @@ static void removing_step_by_step(void) {
     }
 }
 
+/* A hub with many legs of three vertices, to and fro; entered at the hub. */
+static int32_t spider(int32_t legs, int32_t **row_ptr, int32_t **row_col) {
+    const int32_t n = 3 * legs + 1;
+    int32_t *ptr = calloc((size_t)n + 1, sizeof *ptr);
+    int32_t *col = calloc(6 * (size_t)legs, sizeof *col);
+    REQUIRE(ptr != NULL && col != NULL);
+    int32_t used = 0;
+    for (int32_t i = 0; i < legs; i++) {
+        col[used++] = 3 * i + 1;
+    }
+    for (int32_t v = 1; v < n; v++) {
+        ptr[v] = used;
+        col[used++] = v % 3 == 1 ? 0 : v - 1;
+        if (v % 3 != 0) {
+            col[used++] = v + 1;
+        }
+    }
+    ptr[n] = used;
+    *row_ptr = ptr;
+    *row_col = col;
+    return n;
+}
+
+/*
+ * Breadth first needs legs^3 operations here, more than this test could wait for, and the legs without the hub are as many pieces:
+ * time must go with the best order, not with the worst, and not with the square of the pieces.
+ */
+static void a_bad_candidate_takes_no_time(void) {
+    int32_t *row_ptr = NULL;
+    int32_t *row_col = NULL;
+    const int32_t n = spider(20000, &row_ptr, &row_col);
+    const pm_block block = {0, n, row_ptr, row_col};
+    int32_t *order = calloc((size_t)n, sizeof *order);
+    uint8_t *seen = calloc((size_t)n, sizeof *seen);
+    REQUIRE(order != NULL && seen != NULL);
+    int32_t kind = 0;
+    REQUIRE(pm_block_order(&block, order, &kind) == PM_OK);
+    pm_fill fill;
+    REQUIRE(pm_block_fill(&block, order, n, -1, &fill) == PM_OK);
+    CHECK(fill.operations <= n);
+    pm_fill_release(&fill);
+    REQUIRE(pm_dissection_order(&block, order) == PM_OK);
+    for (int32_t i = 0; i < n; i++) {
+        CHECK(!seen[order[i]]);
+        seen[order[i]] = 1;
+    }
+    free(order);
+    free(seen);
+    free(row_ptr);
+    free(row_col);
+}
+
 int main(void) {
+    RUN(a_bad_candidate_takes_no_time);
     RUN(cheapest_of_all);
     RUN(a_complete_block_is_seen_at_once);
     RUN(a_wheel);

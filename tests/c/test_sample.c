@@ -5,7 +5,7 @@
 
 #include "chain.h"
 
-enum { DRAWS = 40000 };
+#define DRAWS 40000
 
 static double draws[DRAWS];
 
@@ -96,7 +96,7 @@ static void refused(void) {
     pm_sampler *s = NULL;
     pm_where where;
     REQUIRE(pm_sampler_new(c->plan, &s) == PM_OK);
-    const double theta[] = {0.0, -1.0, NAN, 1e-9, 1.0};
+    const double theta[] = {0.0, -1.0, TEST_NAN, 1e-9, 1.0};
     const int status[] = {PM_E_INFINITE, PM_E_NEGATIVE, PM_E_NOT_FINITE, PM_OK, PM_OK};
     for (int i = 0; i < 5; i++) {
         CHECK_INT(pm_sampler_set(c->plan, c->one, s, theta + i, &where), status[i]);

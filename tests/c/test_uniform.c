@@ -120,7 +120,7 @@ static void times_that_are_refused(void) {
     chain *c = chain_erlang(2, 1.0);
     pm_uniform *u = NULL;
     REQUIRE(pm_uniform_new(c->plan, &u) == PM_OK);
-    const double bad[] = {-1.0, -5e-324, NAN, INFINITY, -INFINITY};
+    const double bad[] = {-1.0, -5e-324, TEST_NAN, TEST_INFINITY, -TEST_INFINITY};
     for (int i = 0; i < 5; i++) {
         const double times[] = {1.0, 2.0, bad[i], bad[i]};
         CHECK_INT(eval(c, u, 4, times), PM_E_TIME);
@@ -139,7 +139,7 @@ static void arguments_that_are_refused(void) {
     pm_uniform *u = NULL;
     REQUIRE(pm_uniform_new(c->plan, &u) == PM_OK);
     const double t[] = {1.0};
-    const double tols[] = {0.0, 1.0, -1.0, NAN, INFINITY};
+    const double tols[] = {0.0, 1.0, -1.0, TEST_NAN, TEST_INFINITY};
     for (int i = 0; i < 5; i++) {
         CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, 1, t, tols[i], 100, pdf, cdf, sf, NULL), PM_E_ARGUMENT);
     }

@@ -90,7 +90,7 @@ static void refused(void) {
     double state[(K + 1) * CHAIN_VERTICES];
     double out[(K + 1) * CHAIN_VERTICES];
     start(c, state);
-    const double bad[] = {-1.0, NAN, INFINITY};
+    const double bad[] = {-1.0, TEST_NAN, TEST_INFINITY};
     for (int i = 0; i < 3; i++) {
         CHECK_INT(pm_uniform_advance(c->plan, c->one, u, NULL, bad[i], K, NULL, 1000, state, out, &where), PM_E_TIME);
     }

@@ -85,11 +85,11 @@ static void refused_weights(void) {
             theta[bad][0] = 3.0; /* b = -1 */
             CHECK_INT(pm_weights(p.plan, p.ws[w], 11, theta[0], out[0], &where), PM_E_NEGATIVE);
             CHECK(where.a == bad && where.b == 1 && where.value == -1.0);
-            theta[bad][0] = NAN;
+            theta[bad][0] = TEST_NAN;
             CHECK_INT(pm_weights(p.plan, p.ws[w], 11, theta[0], out[0], &where), PM_E_NOT_FINITE);
             CHECK(where.a == bad && where.b == 1 && isnan(where.value));
             theta[bad][0] = 1.0;
-            theta[bad][1] = INFINITY;
+            theta[bad][1] = TEST_INFINITY;
             CHECK_INT(pm_weights(p.plan, p.ws[w], 11, theta[0], out[0], &where), PM_E_NOT_FINITE);
             CHECK(where.a == bad);
             theta[bad][0] = 1e308; /* 1 + 2 x overflows, but the form itself is no weight; the quotient is NaN */

@@ -38,10 +38,7 @@ def test_moments_and_variance(chain, theta, seed):
             assert relative_error(value, right) <= TIGHT
         assert relative_error(model.expectation(theta, by_vertex), expected[0]) <= TIGHT
         variance = truth.covariance(exact_rewards, exact_rewards)
-        value = model.variance(theta, by_vertex)
-        # A chance to stay near 1e-16 is one minus a rounded sum, so the variance that it makes is no better known.
-        rounding = 1e-15 * as_float(expected[0]) ** 2 if chain.discrete else 0.0
-        assert relative_error(value, variance) <= TIGHT or abs(value - as_float(variance)) <= rounding
+        assert relative_error(model.variance(theta, by_vertex), variance) <= TIGHT
 
 
 @settings(max_examples=150)
@@ -57,8 +54,7 @@ def test_covariance_joint_moment_and_sojourn(chain, theta, seed):
     # Covariances of both signs are added up, so the error is judged by the two standard deviations.
     scale = np.sqrt(as_float(truth.covariance(e1, e1)) * as_float(truth.covariance(e2, e2)))
     error = abs(as_float(fraction(model.covariance(theta, r1, r2)) - truth.covariance(e1, e2)))
-    rounding = 1e-15 * as_float(truth.moments(1, e1)[0] * truth.moments(1, e2)[0]) if chain.discrete else 0.0
-    assert error <= TIGHT * scale + rounding
+    assert error <= TIGHT * scale
     sojourn = model.sojourn(theta)
     for i, state in enumerate(truth.transient):
         unit = [fraction(float(i == j)) for j in range(truth.n)]
@@ -133,5 +129,6 @@ def test_discrete_distribution(chain, theta, times):
     model = chain.graph().model()
     truth = ExactChain(chain, theta)
     expected = np.array([truth.distribution(t) for t in times]).T
+    # The weights are rounded, and what they lack to one may be as small as that rounding.
     for name, values in zip(("pdf", "cdf", "sf"), expected, strict=True):
-        assert getattr(model, name)(theta, times) == pytest.approx(values, rel=1e-11, abs=1e-200), name
+        assert getattr(model, name)(theta, times) == pytest.approx(values, rel=1e-11, abs=1e-15), name

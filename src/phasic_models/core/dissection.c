@@ -51,15 +51,15 @@ static int neighbours(const pm_block *b, dissection *d) {
     return PM_OK;
 }
 
-/* Breadth first from `root` inside its part; returns how many were met, the farthest last in the queue. */
-static int32_t search(dissection *d, int32_t root) {
+/* Goes on breadth first from `root` inside its part, behind the `size` vertices that the search has met; returns how many then. */
+static int32_t extend(dissection *d, int32_t root, int32_t size) {
     const int32_t part = d->part[root];
-    const int32_t number = ++d->searches;
-    int32_t size = 0;
+    const int32_t number = d->searches;
+    const int32_t first = size;
     d->seen[root] = number;
     d->level[root] = 0;
     d->queue[size++] = root;
-    for (int32_t i = 0; i < size; i++) {
+    for (int32_t i = first; i < size; i++) {
         const int32_t v = d->queue[i];
         for (int32_t e = d->ptr[v]; e < d->ptr[v + 1]; e++) {
             const int32_t w = d->col[e];
@@ -71,6 +71,26 @@ static int32_t search(dissection *d, int32_t root) {
         }
     }
     return size;
+}
+
+/* A new search; the farthest vertex is the last in the queue. */
+static int32_t search(dissection *d, int32_t root) {
+    d->searches++;
+    return extend(d, root, 0);
+}
+
+/* Puts connected pieces side by side, `met` being the size of the first; returns where the first half of them ends. */
+static int32_t split_pieces(dissection *d, int32_t low, int32_t high, int32_t met) {
+    const int32_t n = high - low;
+    int32_t half = met;
+    for (int32_t i = low; i < high; i++) {
+        if (d->seen[d->order[i]] != d->searches) {
+            met = extend(d, d->order[i], met);
+            half = met <= n / 2 ? met : half;
+        }
+    }
+    memcpy(d->order + low, d->queue, (size_t)n * sizeof *d->order);
+    return low + half;
 }
 
 /* A vertex of the separating level is needed only if it touches the next one. */
@@ -92,19 +112,8 @@ static int split(dissection *d, int32_t low, int32_t high, int32_t *a, int32_t *
     const int32_t part = d->part[d->order[low]];
     int32_t met = search(d, d->order[low]);
     if (met < n) {
-        /* Not connected: what was met is one part, the rest the other, and nothing separates them. */
-        int32_t end = high;
-        for (int32_t i = low, kept = low; i < end;) {
-            const int32_t v = d->order[i];
-            if (d->seen[v] == d->searches) {
-                d->order[kept++] = v;
-                i++;
-            } else {
-                d->order[i] = d->order[--end];
-                d->order[end] = v;
-            }
-        }
-        *a = low + met;
+        /* Not connected, so nothing separates. All pieces are found at once: one by one they would take quadratic time. */
+        *a = split_pieces(d, low, high, met);
         *b = high;
         return 1;
     }

@@ -117,9 +117,51 @@ static int dry_run(const pm_block *block, const int32_t *order, int64_t limit, i
     return total <= limit ? PM_OK : PM_E_LIMIT;
 }
 
+/* The candidates besides least fill, n entries each: breadth first, the reverse of it, nested dissection. */
+static int make_candidates(const pm_block *block, int32_t *candidates) {
+    const size_t n = (size_t)block->n;
+    uint8_t *seen = pm_alloc(block->n, sizeof *seen);
+    if (seen == NULL) {
+        return PM_E_MEMORY;
+    }
+    breadth_first(block, seen, candidates);
+    free(seen);
+    memcpy(candidates + n, candidates, n * sizeof *candidates);
+    reverse(candidates + n, block->n);
+    return block->n < PM_DISSECTION_MIN ? PM_OK : pm_dissection_order(block, candidates + 2 * n);
+}
+
+/*
+ * Runs the candidates dry and keeps the cheapest that takes less than *best. The limit of the runs grows from small beginnings, so
+ * that a bad candidate, which may need n^3 operations, takes only a few times as long as the cheapest one.
+ */
+static int cheapest(const pm_block *block, const int32_t *candidates, int64_t *best, int32_t *order, int32_t *kind) {
+    const int32_t n = block->n;
+    const int32_t last = n < PM_DISSECTION_MIN ? PM_ORDER_REVERSE_BFS : PM_ORDER_DISSECTION;
+    int found = 0;
+    int64_t limit = *kind == PM_ORDER_TRIVIAL ? 4 * ((int64_t)n + block->row_ptr[n]) : *best;
+    for (; !found; limit *= 4) {
+        found = limit >= *best - 1;
+        for (int32_t k = PM_ORDER_BFS; k <= last; k++) {
+            const int32_t *candidate = candidates + (int64_t)(k - PM_ORDER_BFS) * n;
+            int64_t operations = 0;
+            const int status = dry_run(block, candidate, limit < *best - 1 ? limit : *best - 1, &operations);
+            if (status == PM_OK) {
+                found = 1;
+                *best = operations;
+                memcpy(order, candidate, (size_t)n * sizeof *order);
+                *kind = k;
+            } else if (status != PM_E_LIMIT) {
+                return status;
+            }
+        }
+    }
+    return PM_OK;
+}
+
 int pm_block_order(const pm_block *block, int32_t *order, int32_t *kind) {
     const int32_t n = block->n;
-    int64_t best = INT64_MAX - 1;
+    int64_t best = INT64_MAX / 4;
     *kind = PM_ORDER_TRIVIAL;
     for (int32_t i = 0; i < n; i++) {
         order[i] = i;
@@ -128,47 +170,25 @@ int pm_block_order(const pm_block *block, int32_t *order, int32_t *kind) {
         *kind = n == 1 ? PM_ORDER_TRIVIAL : PM_ORDER_LEAST_FILL;
         return PM_OK;
     }
-    int status = PM_E_MEMORY;
-    int32_t *candidate = pm_alloc(n, sizeof *candidate);
-    uint8_t *seen = pm_alloc(n, sizeof *seen);
-    if (candidate == NULL || seen == NULL) {
-        goto out;
-    }
     if (n <= PM_GAME_MAX) {
-        status = least_fill(block, best, order, &best);
+        const int status = least_fill(block, best, order, &best);
         if (status != PM_OK) {
-            goto out;
+            return status;
         }
         *kind = PM_ORDER_LEAST_FILL;
     }
-    for (int32_t k = PM_ORDER_BFS; k <= PM_ORDER_DISSECTION; k++) {
-        /* No order does with fewer operations than there are vertices. */
-        if (best <= n || (k == PM_ORDER_DISSECTION && n < PM_DISSECTION_MIN)) {
-            break;
-        }
-        if (k == PM_ORDER_BFS) {
-            breadth_first(block, seen, candidate);
-        } else if (k == PM_ORDER_REVERSE_BFS) {
-            reverse(candidate, n);
-        } else {
-            status = pm_dissection_order(block, candidate);
-            if (status != PM_OK) {
-                goto out;
-            }
-        }
-        int64_t operations = 0;
-        status = dry_run(block, candidate, best - 1, &operations);
-        if (status == PM_OK) {
-            best = operations;
-            memcpy(order, candidate, (size_t)n * sizeof *order);
-            *kind = k;
-        } else if (status != PM_E_LIMIT) {
-            goto out;
-        }
+    /* No order does with fewer operations than there are vertices. */
+    if (best <= n) {
+        return PM_OK;
     }
-    status = PM_OK;
-out:
-    free(candidate);
-    free(seen);
+    int32_t *candidates = pm_alloc(3 * (int64_t)n, sizeof *candidates);
+    if (candidates == NULL) {
+        return PM_E_MEMORY;
+    }
+    int status = make_candidates(block, candidates);
+    if (status == PM_OK) {
+        status = cheapest(block, candidates, &best, order, kind);
+    }
+    free(candidates);
     return status;
 }
