@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from phasic_models.channel import add_packages
 from phasic_models.errors import PhasicModelsError
-from phasic_models.release import Release, check, make_release
+from phasic_models.packaging.channel import add_packages
+from phasic_models.packaging.release import Release, check, make_release
 
 ROOT = Path(__file__).resolve().parent
 

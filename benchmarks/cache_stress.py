@@ -25,10 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from phasic_models import Graph, SymbolicCache, catalogue
-from phasic_models.cache_exchange import encode_entry
-from phasic_models.entries import EntryStore
-from phasic_models.maintenance import verify
+from phasic_models import Graph, SymbolicCache
+from phasic_models.cache import catalogue
+from phasic_models.cache.cache_exchange import encode_entry
+from phasic_models.cache.entries import EntryStore
+from phasic_models.cache.maintenance import verify
 
 FORK = multiprocessing.get_context("fork")
 
@@ -172,7 +173,8 @@ def _microseconds(function, repeats: int) -> float:
 
 _COLD = """
 import sys, time
-from phasic_models import SymbolicCache, catalogue, formats, model
+from phasic_models import SymbolicCache, formats, model
+from phasic_models.cache import catalogue
 cache = SymbolicCache(sys.argv[1])
 started = time.perf_counter()
 dag = cache.load_dag(sys.argv[2])

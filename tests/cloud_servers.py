@@ -614,7 +614,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait milliseconds, not seconds, between two tries."""
-    from phasic_models import stores
+    from phasic_models.remote import stores
 
     original = stores.TransferOptions.from_environment.__func__  # type: ignore[attr-defined]
 
@@ -761,8 +761,8 @@ def make_library(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def make_release(tmp_path: Path, make_library: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that writes a release folder: tarballs, SHA256SUMS and index.json."""
-    from phasic_models.archive import make_tarball
-    from phasic_models.index import write_release_files
+    from phasic_models.packaging.archive import make_tarball
+    from phasic_models.remote.index import write_release_files
 
     def make(*versions: str, category: str = "coalescent", mirrors: tuple[str, ...] = (), **fields: Any) -> Path:
         release = tmp_path / f"release-{secrets.token_hex(4)}"

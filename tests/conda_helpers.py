@@ -20,9 +20,9 @@ import rattler
 import yaml
 from rattler_build import FileEntry, assemble_package
 
-from phasic_models.channel import index_channel
-from phasic_models.conda import package_library, recipe_text
 from phasic_models.library.spec import Citation, Compatible, LibrarySpec, ModelSpec, Parameter
+from phasic_models.packaging.channel import index_channel
+from phasic_models.packaging.conda import package_library, recipe_text
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMESTAMP = datetime(2026, 11, 20, 12, 30, tzinfo=timezone.utc)

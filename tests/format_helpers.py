@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from phasic_models.dag import SymbolicDAG
-from phasic_models.expr import params
 from phasic_models.formats import arrays, model_json
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 HASH = "0123456789abcdef" * 4
 

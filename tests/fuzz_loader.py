@@ -36,8 +36,8 @@ def queue(n, *, discrete=False):
 
 
 def rational():
-    from phasic_models.expr import params
     from phasic_models.graph import Graph
+    from phasic_models.statespace.expr import params
 
     a, b = params("a", "b")
 

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasic_models.archive import (
+from phasic_models.errors import FormatError
+from phasic_models.packaging.archive import (
     Limits,
     make_tarball,
     path_problem,
@@ -23,7 +24,6 @@ from phasic_models.archive import (
     safe_extract,
     write_checksums,
 )
-from phasic_models.errors import FormatError
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_without_the_data_filter_of_newer_pythons(library: Path, tmp_path: Path)
     hostile = tmp_path / "hostile.tar.gz"
     hostile.write_bytes(HOSTILE["symbolic link"])
     code = (
-        "import sys, tarfile, phasic_models.archive as a\n"
+        "import sys, tarfile, phasic_models.packaging.archive as a\n"
         "for name in ('data_filter', 'tar_filter', 'fully_trusted_filter'):\n"
         "    vars(tarfile).pop(name, None)\n"
         "print(len(a.safe_extract(sys.argv[1], sys.argv[3])))\n"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from phasic_models import arguments
 from phasic_models.errors import InfiniteExpectationError, NumericalError, ParameterError, PhasicModelsError
-from phasic_models.expr import params
+from phasic_models.evaluation import arguments
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 HUGE = 10**400
 

@@ -15,11 +15,11 @@ pytest.importorskip("rattler_build", reason="needs the build group")
 
 from conda_helpers import ROOT, mini_repository, serve
 
-from phasic_models.archive import read_checksums, safe_extract
-from phasic_models.conda import all_recipe_text, package_name, read_package, recipe_text
 from phasic_models.errors import LibraryError
 from phasic_models.library import Lock, discover, load_library
-from phasic_models.release import Release, check, make_release, release_version
+from phasic_models.packaging.archive import read_checksums, safe_extract
+from phasic_models.packaging.conda import all_recipe_text, package_name, read_package, recipe_text
+from phasic_models.packaging.release import Release, check, make_release, release_version
 
 MODELS = ("n_samples_3", "n_samples_5")
 

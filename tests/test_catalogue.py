@@ -11,8 +11,9 @@ import time
 import pytest
 from test_symbolic_cache import death, expectation, harmonic, only_these_layers, place_library, snapshot
 
-from phasic_models import SymbolicCache, catalogue, list_models, load_model
-from phasic_models.entries import CacheWarning
+from phasic_models import SymbolicCache, list_models, load_model
+from phasic_models.cache import catalogue
+from phasic_models.cache.entries import CacheWarning
 from phasic_models.errors import CompatibilityError, FormatError, ModelNotFoundError
 from phasic_models.formats import Manifest, ManifestModel, Retraction, read_manifest, write_manifest
 

@@ -15,8 +15,8 @@ import rattler
 from cloud_servers import Bucket
 from conda_helpers import index, install, library_package, names, serve, solve, stub
 
-from phasic_models.channel import add_packages, against, index_channel
 from phasic_models.errors import DownloadError, FormatError, LibraryError
+from phasic_models.packaging.channel import add_packages, against, index_channel
 
 
 def test_added_to_a_folder_beside_what_is_there(tmp_path: Path) -> None:

@@ -28,8 +28,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phasic_models import install
-from phasic_models.archive import make_tarball, path_problem
 from phasic_models.cloud_cache import (
     AzureBlobBackend,
     GCSBackend,
@@ -46,11 +44,13 @@ from phasic_models.errors import (
     OfflineError,
     ParameterError,
 )
-from phasic_models.folders import ObjectFolder, download_folder, upload
 from phasic_models.formats import read_manifest, sha256_file
-from phasic_models.index import Index, LibraryEntry, encode_index, parse_index
-from phasic_models.install import check_library, install_archive, install_folder, move_in
-from phasic_models.stores import TransferOptions
+from phasic_models.packaging.archive import make_tarball, path_problem
+from phasic_models.remote import install
+from phasic_models.remote.folders import ObjectFolder, download_folder, upload
+from phasic_models.remote.index import Index, LibraryEntry, encode_index, parse_index
+from phasic_models.remote.install import check_library, install_archive, install_folder, move_in
+from phasic_models.remote.stores import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
 
@@ -611,7 +611,7 @@ def test_the_default_index_is_the_project_s_release(github, make_release, root, 
     release = make_release("1.0.0")
     github.attach("munch-group/phasic-models", "v1.0.0", release)
     address = f"{github.url}/munch-group/phasic-models/releases/latest/download/index.json"
-    monkeypatch.setattr("phasic_models.index.DEFAULT_INDEX", address)
+    monkeypatch.setattr("phasic_models.remote.index.DEFAULT_INDEX", address)
     check_library(install_model_library("coalescent", cache_dir=root).path)
 
 
@@ -724,7 +724,7 @@ def test_a_bucket_without_checksums_still_goes_by_the_manifest(s3, make_library,
 def test_large_files_go_in_parts(request, cloud, make_library, root, monkeypatch):
     """The emulator of Google's cloud has no uploads in parts."""
     there = backend(request.getfixturevalue(cloud), "large")
-    monkeypatch.setattr("phasic_models.folders._MULTIPART_FROM", 6 << 20)
+    monkeypatch.setattr("phasic_models.remote.folders._MULTIPART_FROM", 6 << 20)
     library = make_library()
     large = library / "README.md"
     large.write_bytes(random.Random(1).randbytes(13 << 20))

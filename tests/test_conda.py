@@ -20,7 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rattler_build import RattlerBuildError, Stage0Recipe
 
-from phasic_models.conda import (
+from phasic_models.errors import FormatError, LibraryError
+from phasic_models.library.spec import Compatible, Retraction
+from phasic_models.packaging.conda import (
     all_recipe_text,
     package_all,
     package_differences,
@@ -28,8 +30,6 @@ from phasic_models.conda import (
     read_package,
     recipe_text,
 )
-from phasic_models.errors import FormatError, LibraryError
-from phasic_models.library.spec import Compatible, Retraction
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ from pathlib import Path
 os.umask(int(sys.argv[5], 8))
 sys.path.insert(0, sys.argv[6])
 from conda_helpers import make_spec
-from phasic_models.conda import package_library, recipe_text
+from phasic_models.packaging.conda import package_library, recipe_text
 built, license_file, out = map(Path, sys.argv[1:4])
 when = datetime.fromisoformat(sys.argv[4])
 print(package_library(recipe_text(make_spec()), built, out, timestamp=when, license_file=license_file))
@@ -199,7 +199,7 @@ def test_a_plain_build_of_the_recipe_gives_the_same_files(built: Path, license_f
 @settings(deadline=None, max_examples=60)
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=80).filter(lambda text: text.strip()))
 def test_any_description_survives_the_recipe(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    from phasic_models.conda import _render
+    from phasic_models.packaging.conda import _render
 
     folder = tmp_path_factory.mktemp("recipe")
     (folder / "recipe.yaml").write_text(recipe_text(make_spec(description=text)), encoding="utf-8", newline="\n")
@@ -208,7 +208,7 @@ def test_any_description_survives_the_recipe(tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("text", ["${{ undefined }}", "a: b # c", "- x", "'\"", "{% if %}", "back\\slash", "ünï – ç"])
 def test_a_description_is_not_evaluated(text: str, tmp_path: Path) -> None:
-    from phasic_models.conda import _render
+    from phasic_models.packaging.conda import _render
 
     (tmp_path / "recipe.yaml").write_text(recipe_text(make_spec(description=text)), encoding="utf-8")
     assert _render(tmp_path / "recipe.yaml").summary == text.replace("${{", "$ {{")

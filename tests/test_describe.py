@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from test_symbolic_cache import death, harmonic, only_these_layers, place_library
 
 from phasic_models import Graph, SymbolicCache
-from phasic_models.describe import describe_model, evaluate_model, parse_theta, parse_times
+from phasic_models.cache.describe import describe_model, evaluate_model, parse_theta, parse_times
+from phasic_models.cache.terminal_plot import draw
 from phasic_models.errors import ParameterError
-from phasic_models.terminal_plot import draw
 
 __all__ = ["only_these_layers"]  # a fixture for every test here
 

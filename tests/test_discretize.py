@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from strategies import chains, thetas
 
 from phasic_models.errors import GraphError, ParameterError
-from phasic_models.expr import params
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 RATE = params("rate")
 

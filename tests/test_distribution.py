@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import any_chains, thetas
 
-from phasic_models import distribution, squaring
 from phasic_models.errors import NumericalError, ParameterError
-from phasic_models.expr import params
+from phasic_models.evaluation import distribution, squaring
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 NAMES = ("pdf", "cdf", "sf")
 

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phasic_models.download import check_free_space, download, download_first, fetch_bytes, normalise_sha256
 from phasic_models.errors import DownloadError, OfflineError
-from phasic_models.ownership import tag
-from phasic_models.stores import TransferOptions, join, local_path, scheme_of
+from phasic_models.remote.download import check_free_space, download, download_first, fetch_bytes, normalise_sha256
+from phasic_models.remote.ownership import tag
+from phasic_models.remote.stores import TransferOptions, join, local_path, scheme_of
 
 CONTENT = random.Random(7).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -190,7 +190,7 @@ def test_passing_failures_are_retried(site, tmp_path, status):
 
 def test_waits_grow_and_end(site, tmp_path, monkeypatch):
     waits = []
-    monkeypatch.setattr("phasic_models.download.time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr("phasic_models.remote.download.time", SimpleNamespace(sleep=waits.append))
     options = TransferOptions(attempts=6, first_wait=1, longest_wait=8)
     with pytest.raises(DownloadError, match=r"503 Service Unavailable.*6 tries"):
         download(site.serve("/f", statuses=[503] * 50), tmp_path / "f", options=options)
@@ -223,7 +223,7 @@ def test_a_rotten_left_over_is_thrown_away(site, tmp_path):
 
 def test_a_killed_download_leaves_no_file_and_is_completed(site, tmp_path):
     url = site.serve("/f", CONTENT, stall_after=2_000_000, etag='"one"')
-    code = f"from phasic_models.download import download; download({url!r}, {str(tmp_path / 'f')!r}, sha256={SHA256!r})"
+    code = f"from phasic_models.remote.download import download; download({url!r}, {str(tmp_path / 'f')!r}, sha256={SHA256!r})"
     child = subprocess.Popen([sys.executable, "-c", code])
     end = time.monotonic() + 20
     while time.monotonic() < end and not any(part.stat().st_size for part in tmp_path.glob(".tmp-f-*.part")):
@@ -442,7 +442,7 @@ def test_many_threads_fetch_the_same_file(site, tmp_path):
 
 def test_two_processes_fetch_the_same_file(site, tmp_path):
     url = site.serve("/f", CONTENT, delay=0.1)
-    code = f"from phasic_models.download import download; download({url!r}, {str(tmp_path / 'f')!r}, sha256={SHA256!r})"
+    code = f"from phasic_models.remote.download import download; download({url!r}, {str(tmp_path / 'f')!r}, sha256={SHA256!r})"
     children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [child.wait(60) for child in children] == [0, 0, 0]
     assert (tmp_path / "f").read_bytes() == CONTENT

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
-from phasic_models import engine
-from phasic_models.arguments import as_float_array
 from phasic_models.errors import GraphError, ParameterError
-from phasic_models.expr import WeightTable
+from phasic_models.evaluation import engine
+from phasic_models.evaluation.arguments import as_float_array
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import WeightTable
 
 
 def repairable(n):

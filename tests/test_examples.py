@@ -15,7 +15,7 @@ pytest.importorskip("rattler", reason="needs the build group")
 
 from conda_helpers import ROOT, bare_environment, index, install, names, read_toml, reduced_library, solve, stub
 
-from phasic_models.release import make_release
+from phasic_models.packaging.release import make_release
 
 EXAMPLES = ROOT / "examples"
 PROJECT = EXAMPLES / "pixi-project"

@@ -17,10 +17,10 @@ from strategies import Chain, any_chains, thetas
 
 from phasic_models.dag import SymbolicDAG
 from phasic_models.errors import InfiniteExpectationError, NumericalError
-from phasic_models.expand import expand, expression_bound
-from phasic_models.expr import params
 from phasic_models.formats import EXPRESSION_LIMIT, dag_to_json
+from phasic_models.formats.expand import expand, expression_bound
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 
 def evaluate(document: dict, theta: list[float]) -> list[float]:

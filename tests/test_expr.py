@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import phasic_models.expr
+import phasic_models.statespace.expr
 from phasic_models.errors import GraphError, ParameterError
-from phasic_models.expr import Expr, WeightTable, params
-from phasic_models.weights import AffineRows, build_table, check_canonical_order
+from phasic_models.statespace.expr import Expr, WeightTable, params
+from phasic_models.statespace.weights import AffineRows, build_table, check_canonical_order
 
 A, B, C = params("a", "b", "c")
 THETA = [0.7, 1.3, 2.1]
@@ -373,4 +373,4 @@ def test_unique_sorts_rows_as_tuples(rows):
 
 
 def test_examples_in_docstrings():
-    assert doctest.testmod(phasic_models.expr).failed == 0
+    assert doctest.testmod(phasic_models.statespace.expr).failed == 0

@@ -11,8 +11,8 @@ from strategies import Chain, Move, any_chains, chains, thetas
 
 import phasic_models.graph
 from phasic_models.errors import GraphError
-from phasic_models.expr import Expr, params
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import Expr, params
 
 # --- the callback forms --------------------
 
@@ -832,8 +832,8 @@ def test_vectorised_form_agrees_with_the_single_form():
 
 def test_chunks_and_pieces_play_no_part(monkeypatch):
     whole = Graph(rabbits, ipv=[30, 0], vectorized=True).content_hash()
-    monkeypatch.setattr("phasic_models.frontier._CHUNK", 7)
-    monkeypatch.setattr("phasic_models.frontier._MAX_PIECES", 3)
+    monkeypatch.setattr("phasic_models.statespace.frontier._CHUNK", 7)
+    monkeypatch.setattr("phasic_models.statespace.frontier._MAX_PIECES", 3)
     assert Graph(rabbits, ipv=[30, 0], vectorized=True).content_hash() == whole
 
 

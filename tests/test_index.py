@@ -21,7 +21,7 @@ from phasic_models.errors import (
     ModelNotFoundError,
     OfflineError,
 )
-from phasic_models.index import (
+from phasic_models.remote.index import (
     DEFAULT_INDEX,
     Artefact,
     Index,
@@ -41,7 +41,7 @@ from phasic_models.index import (
     select,
     write_release_files,
 )
-from phasic_models.stores import TransferOptions
+from phasic_models.remote.stores import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 SHA256 = "0123456789abcdef" * 4

@@ -22,8 +22,8 @@ import rattler
 from conda_helpers import ROOT, bare_environment, index, install, mini_repository, names, serve, solve, stub
 from rattler.exceptions import SolverError
 
-from phasic_models.conda import CACHE_FOLDER, read_package
-from phasic_models.release import Release, make_release
+from phasic_models.packaging.conda import CACHE_FOLDER, read_package
+from phasic_models.packaging.release import Release, make_release
 
 LOAD = "import phasic_models as pm, sys; m = pm.load_model('coalescent/n_samples_10'); print(m.expectation([1.0]))"
 

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from phasic_models import listing
+from phasic_models.cache import listing
 
 links = pytest.mark.skipif(os.name == "nt", reason="links to folders need a privilege there")
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
 from phasic_models.errors import PhasicModelsError
-from phasic_models.expr import params
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 
 def erlang(n, discrete=False):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phasic_models import prefix
+from phasic_models.cache import prefix
 
 
 @pytest.fixture

@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 from obstore.store import LocalStore
 
-from phasic_models import publish as publishing
-from phasic_models.archive import make_tarball, read_checksums
 from phasic_models.cloud_cache import install_model_library
 from phasic_models.errors import DownloadError, FormatError, LibraryError, OfflineError
-from phasic_models.folders import ObjectFolder
 from phasic_models.formats import sha256_file
-from phasic_models.index import Index, encode_index, parse_index, read_index
-from phasic_models.install import check_library, install_folder
-from phasic_models.publish import LocalShelf, publish
-from phasic_models.stores import TransferOptions
+from phasic_models.packaging.archive import make_tarball, read_checksums
+from phasic_models.remote import publish as publishing
+from phasic_models.remote.folders import ObjectFolder
+from phasic_models.remote.index import Index, encode_index, parse_index, read_index
+from phasic_models.remote.install import check_library, install_folder
+from phasic_models.remote.publish import LocalShelf, publish
+from phasic_models.remote.stores import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
 NAME = "coalescent_models_v1.0.0.tar.gz"
@@ -238,7 +238,7 @@ def test_killed_at_any_moment(make_library, tmp_path):
     folder = tmp_path / "out"
     libraries = [make_library(version=f"1.{number}.0", models=1) for number in range(6 + KILLS)]
     code = (
-        "import sys; from phasic_models.publish import publish; print('ready', flush=True)\n"
+        "import sys; from phasic_models.remote.publish import publish; print('ready', flush=True)\n"
         f"for path in sys.argv[1:]: publish(path, {str(folder)!r})"
     )
     seen = 0

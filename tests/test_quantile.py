@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
 from phasic_models.errors import InfiniteExpectationError, NumericalError, ParameterError
-from phasic_models.expr import params
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 RATE = params("rate")
 PROBABILITIES = [1e-279, 1e-200, 1e-60, 1e-16, 1e-3, 0.3, 0.5, 0.7, 1 - 1e-3, 1 - 1e-12, 1 - 1e-16]

@@ -16,9 +16,9 @@ pytest.importorskip("rattler_build", reason="needs the build group")
 from cloud_servers import Bucket
 from conda_helpers import ROOT, mini_repository
 
-from phasic_models.archive import read_checksums
 from phasic_models.formats import sha256_file
-from phasic_models.release import make_release
+from phasic_models.packaging.archive import read_checksums
+from phasic_models.packaging.release import make_release
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="the stand-ins are POSIX scripts"),

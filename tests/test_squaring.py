@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
-from phasic_models import squaring
 from phasic_models.errors import NumericalError
-from phasic_models.expr import params
+from phasic_models.evaluation import squaring
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 NAMES = ("pdf", "cdf", "sf")
 

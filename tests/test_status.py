@@ -13,9 +13,9 @@ from phasic_models.errors import (
     ParameterError,
     PhasicModelsError,
 )
-from phasic_models.expr import params
+from phasic_models.evaluation.status import check, theta_text
 from phasic_models.graph import Graph
-from phasic_models.status import check, theta_text
+from phasic_models.statespace.expr import params
 
 ffi, lib = _core.ffi, _core.lib
 CODES = {name: getattr(lib, name) for name in dir(lib) if re.fullmatch(r"PM_(OK|E_[A-Z_]+)", name)}

@@ -21,8 +21,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from phasic_models import Graph, SymbolicCache, SymbolicDAG, catalogue, symbolic_cache
-from phasic_models.entries import CacheWarning
+from phasic_models import Graph, SymbolicCache, SymbolicDAG, symbolic_cache
+from phasic_models.cache import catalogue
+from phasic_models.cache.entries import CacheWarning
 from phasic_models.errors import FormatError, ModelNotFoundError
 from phasic_models.formats import (
     Manifest,
@@ -148,7 +149,7 @@ def test_load_returns_the_document(cache):
 
 
 def test_load_makes_the_document_of_a_large_model(cache, monkeypatch):
-    monkeypatch.setattr("phasic_models.cache_exchange.EAGER_JSON_OPERATIONS", -1)
+    monkeypatch.setattr("phasic_models.cache.cache_exchange.EAGER_JSON_OPERATIONS", -1)
     graph = death(3)
     cache.get_or_compute(graph)
     key = graph.content_hash()

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
-from phasic_models import transforms
 from phasic_models.errors import NumericalError, ParameterError
-from phasic_models.expr import params
+from phasic_models.evaluation import transforms
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 RATE = params("rate")
 seeds = st.integers(0, 2**32)

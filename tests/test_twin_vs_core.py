@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
 from phasic_models.dag import SymbolicDAG
-from phasic_models.expr import params
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 
 def rows(ptr, col):

@@ -14,10 +14,10 @@ pytest.importorskip("rattler_build", reason="needs the build group")
 
 from conda_helpers import library_package, names, solve
 
-from phasic_models import upload
-from phasic_models.channel import add_packages, index_channel
 from phasic_models.errors import DownloadError, LibraryError
-from phasic_models.upload import Server
+from phasic_models.packaging import upload
+from phasic_models.packaging.channel import add_packages, index_channel
+from phasic_models.packaging.upload import Server
 
 KEY = "a key of the tests"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from phasic_models.library import LibraryBuild, Lock, ModelBuild, discover, load_library, updated_lock
 from phasic_models.library.spec import Compatible
-from phasic_models.versions import Change, bumped, change_between, compatibility_text, version_due
+from phasic_models.packaging.versions import Change, bumped, change_between, compatibility_text, version_due
 
 
 def model(name: str = "a", graph: str = "1", json: str = "1", meta: str = "1") -> ModelBuild:

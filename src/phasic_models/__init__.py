@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .catalogue import list_models, load_model
+    from .cache.catalogue import list_models, load_model
     from .dag import SymbolicDAG
-    from .expr import params
     from .graph import Graph
     from .model import Model
+    from .statespace.expr import params
     from .symbolic_cache import SymbolicCache
 
     __version__: str
@@ -21,9 +21,9 @@ _ROOMS = {
     "Model": "model",
     "SymbolicCache": "symbolic_cache",
     "SymbolicDAG": "dag",
-    "list_models": "catalogue",
-    "load_model": "catalogue",
-    "params": "expr",
+    "list_models": "cache.catalogue",
+    "load_model": "cache.catalogue",
+    "params": "statespace.expr",
 }
 
 __all__ = [

@@ -12,15 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .archive import DEFAULT_LIMITS
-from .download import check_free_space, download, download_first
 from .errors import FormatError, OfflineError, ParameterError
-from .folders import ObjectFolder, TransferReport, download_folder, upload
 from .formats import sha256_file
-from .index import artefact_addresses, index_addresses, parse_requirement, read_index, select
-from .install import MANIFEST_NAME, InstalledLibrary, check_library, install_archive, staging_folder
+from .packaging.archive import DEFAULT_LIMITS
 from .progress import Progress, reporting
-from .stores import TransferOptions, azure_store, gcs_store, is_remote, s3_store
+from .remote.download import check_free_space, download, download_first
+from .remote.folders import ObjectFolder, TransferReport, download_folder, upload
+from .remote.index import artefact_addresses, index_addresses, parse_requirement, read_index, select
+from .remote.install import MANIFEST_NAME, InstalledLibrary, check_library, install_archive, staging_folder
+from .remote.stores import TransferOptions, azure_store, gcs_store, is_remote, s3_store
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -268,7 +268,7 @@ def download_from_url(
     list of InstalledLibrary, or pathlib.Path
         What was installed; the file where only ``output_path`` was asked for.
     """
-    from .prefix import writable_layer
+    from .cache.prefix import writable_layer
 
     options = TransferOptions.from_environment(offline)
     arguments: dict[str, Any] = {"sha256": verify_checksum, "options": options, "expect": "archive"}
@@ -316,8 +316,8 @@ def download_from_github_release(
     -------
     list of InstalledLibrary
     """
-    from .github import Repository
-    from .prefix import writable_layer
+    from .cache.prefix import writable_layer
+    from .remote.github import Repository
 
     options = TransferOptions.from_environment(offline)
     repository = Repository(repo, options)
@@ -380,7 +380,7 @@ def install_model_library(
     FormatError
         The index or the library in the archive is damaged.
     """
-    from .prefix import writable_layer
+    from .cache.prefix import writable_layer
 
     options = TransferOptions.from_environment(offline)
     addresses = index_addresses(index)
@@ -423,7 +423,7 @@ def install_model_library(
 
 def _find_installed(category: str, manifest_sha256: str, cache_dir: str | os.PathLike[str] | None) -> Path | None:
     """Return the copy of a library that is found first, if it is the wanted one, complete and unaltered."""
-    from .prefix import layers
+    from .cache.prefix import layers
 
     searched = layers(cache_dir)
     # What lies behind the layer that is installed into does not count: it may not be there for those who will use this
@@ -445,7 +445,7 @@ def _find_installed(category: str, manifest_sha256: str, cache_dir: str | os.Pat
 
 def _shadow(installed: Path, cache_dir: str | os.PathLike[str] | None) -> Path | None:
     """Return the copy of a library that look-ups find before the one just installed."""
-    from .prefix import layers
+    from .cache.prefix import layers
 
     for layer in layers(cache_dir):
         folder = layer.symbolic / installed.name
@@ -460,7 +460,7 @@ def _already_installed(
     name: str, version: str | None, cache_dir: str | os.PathLike[str] | None, addresses: Sequence[str]
 ) -> InstalledLibrary:
     """Answer without the network: a fitting version that is installed, or OfflineError."""
-    from .prefix import layers
+    from .cache.prefix import layers
 
     wanted, specifier = parse_requirement(name, version)
     found = ""

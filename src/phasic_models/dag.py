@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .engine import Pattern, Plan, symbolic
 from .errors import FormatError
+from .evaluation.engine import Pattern, Plan, symbolic
 
 if TYPE_CHECKING:
     import os

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import raw_from_arrays
-from .canonical import CanonicalArrays, canonicalise, check_canonical
 from .errors import GraphError
-from .explore import Callback, Progress, RawTransitions, StateExplorer, parse_state, show_state
-from .expr import Expr, Parameter, WeightTable, check_param_names
-from .frontier import FrontierExplorer
+from .statespace.arrays import raw_from_arrays
+from .statespace.canonical import CanonicalArrays, canonicalise, check_canonical
+from .statespace.explore import Callback, Progress, RawTransitions, StateExplorer, parse_state, show_state
+from .statespace.expr import Expr, Parameter, WeightTable, check_param_names
+from .statespace.frontier import FrontierExplorer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -342,7 +342,7 @@ class Graph:
         Biology 127, 16-32. https://doi.org/10.1016/j.tpb.2019.02.001
         """
         # Imported here because it builds on graph, not the other way round.
-        from .discretize import discretize
+        from .statespace.discretize import discretize
 
         return discretize(self, rate, rewards)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arguments import (
+from .errors import NumericalError
+from .evaluation.arguments import (
     MAX_JOINT,
     MAX_MOMENT,
     check_count,
@@ -21,18 +22,17 @@ from .arguments import (
     check_tolerance,
     check_transform_arguments,
 )
-from .distribution import evaluate
-from .engine import thread_count
-from .epochs import PiecewiseModel
-from .errors import NumericalError
-from .quantile import quantiles
-from .transforms import KilledChain, RewardedChain
+from .evaluation.distribution import evaluate
+from .evaluation.engine import thread_count
+from .evaluation.epochs import PiecewiseModel
+from .evaluation.quantile import quantiles
+from .evaluation.transforms import KilledChain, RewardedChain
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .dag import SymbolicDAG
-    from .engine import Plan
+    from .evaluation.engine import Plan
     from .graph import Graph
 
     Floats = npt.NDArray[np.float64]

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import CompatibilityError, GraphError, ParameterError
-from .explore import show_state
-from .expr import Expr, params
 from .graph import Graph
+from .statespace.explore import show_state
+from .statespace.expr import Expr, params
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .dag import SymbolicDAG
-    from .expr import WeightTable
     from .model import Model
+    from .statespace.expr import WeightTable
 
 __all__ = ["PHASIC_VERSIONS", "from_phasic", "to_phasic"]
 

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
-from . import catalogue, prefix
-from .entries import SUFFIXES, CacheWarning, EntryStore, is_hash, stamp
+from .cache import catalogue, prefix
+from .cache.entries import SUFFIXES, CacheWarning, EntryStore, is_hash, stamp
+from .cache.prefix import Layer
 from .errors import FormatError, ModelNotFoundError
-from .prefix import Layer
 
 if TYPE_CHECKING:
     from .dag import SymbolicDAG
@@ -267,7 +267,7 @@ class SymbolicCache:
         OSError
             The layer cannot be written; nothing torn is left.
         """
-        from .cache_exchange import encode_entry
+        from .cache.cache_exchange import encode_entry
         from .formats import dag_from_json
 
         dag = dag_from_json(model) if isinstance(model, str) else model
@@ -293,7 +293,7 @@ class SymbolicCache:
             store.evict(self.max_bytes, keep=key)
 
     def _try_to_store(self, dag: SymbolicDAG, milliseconds: float | None, only: str | None = None) -> None:
-        from .cache_exchange import encode_entry
+        from .cache.cache_exchange import encode_entry
 
         key = dag.graph.content_hash()
         try:
@@ -485,7 +485,7 @@ class SymbolicCache:
         ModelNotFoundError
             An entry is in no layer; nothing was written.
         """
-        from .cache_exchange import export_entries
+        from .cache.cache_exchange import export_entries
 
         keys = None if hash_keys is None else list(hash_keys)
         if keys is None:
@@ -514,7 +514,7 @@ class SymbolicCache:
         FormatError
             A file is damaged, differs from the manifest's checksum, or is of another format; nothing was taken over.
         """
-        from .cache_exchange import import_entries
+        from .cache.cache_exchange import import_entries
 
         return import_entries(self, Path(source).expanduser())
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import chains, thetas
 
-from phasic_models.expr import params
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 mpmath.mp.dps = 50
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.integrate
 
-from phasic_models.expr import params
 from phasic_models.graph import Graph
+from phasic_models.statespace.expr import params
 
 msprime = pytest.importorskip("msprime")
 

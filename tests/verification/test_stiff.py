@@ -8,7 +8,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from strategies import Chain, Move, chains, thetas
 
-from phasic_models import squaring
+from phasic_models.evaluation import squaring
 
 NAMES = ("pdf", "cdf", "sf")
 

@@ -30,7 +30,7 @@ def verify(
 
         ptd-cache verify --all --json
     """
-    from ..maintenance import verify as check
+    from ..cache.maintenance import verify as check
 
     results = []
     for result in check(libraries, everything=everything, cache_dir=cache_dir):
@@ -59,7 +59,7 @@ def validate(cache_dir: CacheDir = None, json_: Json = False) -> None:
 
         ptd-cache validate
     """
-    from ..maintenance import compatibility
+    from ..cache.maintenance import compatibility
 
     rows = compatibility(cache_dir=cache_dir)
     if json_:
@@ -98,7 +98,7 @@ def prune(
 
         ptd-cache prune --max-size-gb 2
     """
-    from ..maintenance import prune as sweep
+    from ..cache.maintenance import prune as sweep
 
     swept = sweep(dry_run=dry_run, max_size_gb=max_size_gb, cache_dir=cache_dir)
     if json_:
@@ -127,8 +127,8 @@ def path(
 
         ptd-cache path --all
     """
-    from .. import prefix
-    from ..maintenance import library_folder
+    from ..cache import prefix
+    from ..cache.maintenance import library_folder
 
     if library is not None:
         folder = library_folder(library, cache_dir=cache_dir)
@@ -170,7 +170,7 @@ def migrate(
 
         ptd-cache migrate old_models --output new_models
     """
-    from ..migration import migrate as convert
+    from ..cache.migration import migrate as convert
 
     results = convert(paths, output_dir=output_dir, dry_run=dry_run)
     if json_:
@@ -188,7 +188,7 @@ def doctor(cache_dir: CacheDir = None, json_: Json = False) -> None:
 
         ptd-cache doctor
     """
-    from ..maintenance import examine
+    from ..cache.maintenance import examine
 
     findings = examine(cache_dir=cache_dir)
     if json_:

@@ -69,7 +69,7 @@ def import_(
 
         ptd-cache import https://example.com/models/coalescent_v1.tar.gz --symbolic
     """
-    from ..cache_exchange import import_from
+    from ..cache.cache_exchange import import_from
 
     hashes = import_from(source, cache_dir=cache_dir, sha256=sha256, offline=offline)
     if json_:
@@ -138,7 +138,7 @@ def list_(
                 right=("size",),
             )
         return
-    from ..catalogue import list_models, models
+    from ..cache.catalogue import list_models, models
     from ..errors import ModelNotFoundError
 
     by_name = {located.name: located for located in models(cache_dir=cache_dir)}
@@ -196,7 +196,7 @@ def search(
 
         ptd-cache search queue --installed
     """
-    from ..finding import search_models
+    from ..cache.finding import search_models
 
     found, note = search_models(
         words, index=index or None, ask_index=not installed_only, offline=offline, cache_dir=cache_dir
@@ -225,7 +225,7 @@ def remove(
 
         ptd-cache remove coalescent
     """
-    from ..maintenance import remove_library
+    from ..cache.maintenance import remove_library
 
     removed = [remove_library(library, cache_dir=cache_dir) for library in libraries]
     if json_:
@@ -253,7 +253,7 @@ def publish(
 
         ptd-cache publish build/libraries/coalescent --to github:my-org/models@v1.0.0
     """
-    from ..publish import publish as publish_library
+    from ..remote.publish import publish as publish_library
 
     done = publish_library(library, to, cache_dir=cache_dir, offline=offline)
     if json_:

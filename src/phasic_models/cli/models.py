@@ -10,7 +10,7 @@ from .options import CacheDir, Json, Model
 from .output import command, size_text, write_json, write_table
 
 if TYPE_CHECKING:
-    from ..describe import ModelInfo
+    from ..cache.describe import ModelInfo
 
 Theta = Annotated[
     list[str] | None,
@@ -36,7 +36,7 @@ def info(
 
         ptd-cache info coalescent/n_samples_10 --theta 0.5 --json
     """
-    from ..describe import describe_model
+    from ..cache.describe import describe_model
 
     found = describe_model(model, theta=theta, cache_dir=cache_dir)
     if json_:
@@ -45,7 +45,7 @@ def info(
     for line in _lines(found):
         typer.echo(line)
     if plot and found.density is not None:
-        from ..terminal_plot import draw
+        from ..cache.terminal_plot import draw
 
         typer.echo("")
         values = ", ".join(f"{name} = {value:g}" for name, value in found.theta.items())
@@ -107,7 +107,7 @@ def evaluate(
 
         ptd-cache eval coalescent/n_samples_10 --theta 1.0 --times 0.5,1,2 --json
     """
-    from ..describe import evaluate_model
+    from ..cache.describe import evaluate_model
 
     result = evaluate_model(model, theta=theta, times=times, cache_dir=cache_dir)
     if json_:

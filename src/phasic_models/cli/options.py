@@ -9,13 +9,13 @@ import typer
 
 
 def _complete_model(incomplete: str) -> list[str]:
-    from ..catalogue import list_models
+    from ..cache.catalogue import list_models
 
     return [name for name in list_models() if name.startswith(incomplete)]
 
 
 def _complete_library(incomplete: str) -> list[str]:
-    from ..catalogue import list_models
+    from ..cache.catalogue import list_models
 
     return sorted({name.split("/")[0] for name in list_models() if name.startswith(incomplete)})
 

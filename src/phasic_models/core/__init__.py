@@ -1,1 +1,1 @@
-"""The compiled core; `phasic_models.engine` is its one user."""
+"""The compiled core; `phasic_models.evaluation.engine` is its one user."""

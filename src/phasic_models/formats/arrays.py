@@ -192,8 +192,8 @@ def _read_arrays(found: dict[str, dict[str, Any]], source: str) -> dict[str, npt
 
 def _build(labels: Labels, arrays: dict[str, npt.NDArray[Any]], source: str) -> SymbolicDAG:
     from ..dag import SymbolicDAG  # a later room: at import time it does not exist yet
-    from ..expr import WeightTable
     from ..graph import Graph
+    from ..statespace.expr import WeightTable
 
     try:
         graph = Graph.from_canonical_arrays(

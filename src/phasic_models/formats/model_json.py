@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 
 from ..errors import FormatError
-from ..expand import ADD, DIV, MUL, OPERATION_NAMES, Expansion, expand, expression_bound
 from .decoding import FORMAT_VERSION, decode_json, encode_text
+from .expand import ADD, DIV, MUL, OPERATION_NAMES, Expansion, expand, expression_bound
 
 if TYPE_CHECKING:
     from ..dag import SymbolicDAG
@@ -303,8 +303,8 @@ def _check_lengths(document: Document, source: str) -> None:
 
 
 def _read_graph(document: Document, source: str) -> Graph:
-    from ..expr import WeightTable
     from ..graph import Graph
+    from ..statespace.expr import WeightTable
 
     edges = np.array(document.graph.edges, dtype=np.int32).reshape(-1, 3)
     n_vertices = len(document.vertices)

@@ -1,0 +1,375 @@
+"""Find models by name: ``category/model`` in the libraries of every cache layer.
+
+A library is a folder ``symbolic/<category>/`` with a ``manifest.json``. A model that is asked for by its full name is
+opened by its path, without reading the manifest; the manifests serve bare names, hashes and listings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import FormatError, ModelNotFoundError
+from . import listing, prefix
+from .entries import CacheWarning, Stamp, is_hash, stamp
+
+if TYPE_CHECKING:
+    from ..dag import SymbolicDAG
+    from ..formats import Manifest, ManifestModel
+    from ..model import Model
+    from .prefix import Layer
+
+MANIFEST = "manifest.json"
+#: The engine's own file first: it needs no parse.
+READABLE = (".safetensors", ".json")
+# Nothing here can leave the library's folder: no separators, no leading dot.
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
+#: In a root: the libraries of a layer whose folder takes long to list.
+NOTE = "libraries.json"
+
+
+class Library(NamedTuple):
+    """One library in one layer."""
+
+    category: str
+    folder: Path
+    layer: Layer
+    manifest: Manifest
+
+
+class Located(NamedTuple):
+    """One model in one library."""
+
+    library: Library
+    model: ManifestModel
+
+    @property
+    def name(self) -> str:
+        """The name that :func:`load_model` takes."""
+        return f"{self.library.category}/{self.model.name}"
+
+    def path(self, suffix: str) -> Path:
+        """Path of one of the model's files; exported libraries name them by hash."""
+        by_name = self.library.folder / (self.model.name + suffix)
+        if not _PART.match(self.model.name) or not by_name.is_file():
+            by_hash = self.library.folder / (self.model.hash + suffix)
+            if is_hash(self.model.hash) and by_hash.is_file():
+                return by_hash
+        return by_name
+
+
+class Found(NamedTuple):
+    """An opened model, and the place where it was found."""
+
+    dag: SymbolicDAG
+    base: Path
+    layer: Layer
+    name: str
+    category: str | None
+
+
+_manifests: dict[Path, tuple[Stamp, Manifest | None]] = {}
+
+
+def forget() -> None:
+    """Drop what is remembered of the layers; called after a library was placed or removed."""
+    _manifests.clear()
+    listing.forget()
+
+
+def categories(layer: Layer) -> list[str]:
+    """List the folders of one layer that may be libraries, by name."""
+    names = listing.subfolders(layer.symbolic, layer.root / NOTE, keep=layer.writable)
+    return [name for name in names if _PART.match(name)]
+
+
+def _manifest(folder: Path, category: str) -> Manifest | None:
+    path = folder / category / MANIFEST
+    seen = stamp(path)
+    if seen is None:
+        _manifests.pop(path, None)
+        return None
+    remembered = _manifests.get(path)
+    if remembered is not None and remembered[0] == seen:
+        return remembered[1]
+    from ..formats import read_manifest
+
+    try:
+        manifest = read_manifest(path)
+    except (FormatError, OSError) as error:
+        warnings.warn(
+            f"skipped the library in {path.parent}: {error}. `ptd-cache verify` checks what is installed; reinstall it",
+            CacheWarning,
+            stacklevel=2,
+        )
+        manifest = None
+    _manifests[path] = (seen, manifest)
+    return manifest
+
+
+def libraries(
+    *, cache_dir: str | os.PathLike[str] | None = None, layers: list[Layer] | None = None
+) -> Iterator[Library]:
+    """Yield every library of every layer, in look-up order; a category may come once per layer.
+
+    Parameters
+    ----------
+    cache_dir
+        A cache root to search first.
+    layers
+        The layers, where the caller has them already.
+    """
+    for layer in prefix.layers(cache_dir) if layers is None else layers:
+        for category in categories(layer):
+            manifest = _manifest(layer.symbolic, category)
+            if manifest is not None:
+                yield Library(category, layer.symbolic / category, layer, manifest)
+
+
+def models(*, cache_dir: str | os.PathLike[str] | None = None, layers: list[Layer] | None = None) -> Iterator[Located]:
+    """Yield every model that :func:`load_model` would load, each name once, at its first place in look-up order."""
+    seen = set()
+    for library in libraries(cache_dir=cache_dir, layers=layers):
+        for model in library.manifest.models:
+            located = Located(library, model)
+            if located.name not in seen:
+                seen.add(located.name)
+                yield located
+
+
+def list_models(category: str | None = None, *, cache_dir: str | os.PathLike[str] | None = None) -> list[str]:
+    """List the names of all models in the installed libraries.
+
+    Parameters
+    ----------
+    category
+        Only this library's models.
+    cache_dir
+        A cache root to search before the usual layers.
+
+    Returns
+    -------
+    list of str
+        Names that :func:`load_model` takes, sorted, with numbers in numerical order.
+    """
+    names = (located.name for located in models(cache_dir=cache_dir))
+    return sorted((name for name in names if category in (None, name.split("/")[0])), key=natural_key)
+
+
+def natural_key(text: str) -> list[tuple[bool, int, str]]:
+    """Key for sorting names so that n_3 comes before n_10."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", text)]
+
+
+def find_by_hash(key: str, layers: list[Layer]) -> Iterator[Located]:
+    """Yield the library models with this graph hash, in look-up order."""
+    for library in libraries(layers=layers):
+        for model in library.manifest.models:
+            if model.hash == key:
+                yield Located(library, model)
+
+
+def load_model(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Model:
+    """Load a model from the first cache layer that holds it.
+
+    Parameters
+    ----------
+    name
+        ``"coalescent/n_samples_10"``; the model's own name alone, where only one library has it; or a graph hash.
+    cache_dir
+        A cache root to search before the usual layers.
+
+    Returns
+    -------
+    Model
+        Ready to be evaluated.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No layer holds it. The message lists near matches, the layers searched and the command that installs the
+        library.
+    CompatibilityError
+        The library was made for other versions of phasic or phasic-models than the installed ones.
+    FormatError
+        Every copy found is corrupt or of an unknown format.
+
+    Examples
+    --------
+    >>> import phasic_models as pm
+    >>> model = pm.load_model("coalescent/n_samples_10")  # doctest: +SKIP
+    >>> float(model.expectation([1.0]))  # doctest: +SKIP
+    1.8
+    """
+    from ..model import Model
+
+    layers = prefix.layers(cache_dir)
+    return Model(find_model(name, layers).dag)
+
+
+def find_model(name: str, layers: list[Layer]) -> Found:
+    """Find and open a model; see :func:`load_model` for names and exceptions."""
+    parts = name.split("/") if isinstance(name, str) else []
+    if len(parts) not in (1, 2) or not all(_PART.match(part) for part in parts):
+        raise ModelNotFoundError(
+            f"{name!r} is not a model's name; write category/model, as in 'coalescent/n_samples_10'. "
+            "list_models() and `ptd-cache list` show what is installed"
+        )
+    if len(parts) == 1:
+        if is_hash(name):
+            return _load_hash(name, layers)
+        parts = list(_complete(name, layers))
+    failures: list[FormatError] = []
+    for layer in layers:
+        base = layer.symbolic / parts[0] / parts[1]
+        dag = open_checked(base, failures)
+        if dag is None and (alias := _alias(layer, *parts)) is not None:
+            base = alias
+            dag = open_checked(base, failures)
+        if dag is not None:
+            for failure in failures:
+                warnings.warn(f"passed over a corrupt file: {failure}", CacheWarning, stacklevel=3)
+            return Found(dag, base, layer, "/".join(parts), parts[0])
+    if failures:
+        listed = "\n".join(f"  {failure}" for failure in failures)
+        raise FormatError(
+            f"{parts[0]}/{parts[1]}: no copy of it is intact. `ptd-cache verify {parts[0]}` lists what is damaged; "
+            f"reinstall the library with your package manager or `ptd-cache install {parts[0]}`:\n{listed}"
+        )
+    raise _not_found("/".join(parts), layers)
+
+
+def open_checked(base: Path, failures: list[FormatError]) -> SymbolicDAG | None:
+    """Open a model's file after a look at ``<base>.meta``; parameters and result as for :func:`open_unchecked`.
+
+    Raises
+    ------
+    CompatibilityError
+        The metadata says that the model does not fit the installed versions.
+    """
+    dag = open_unchecked(base, failures)
+    if dag is not None:
+        _check_meta(base.parent / (base.name + ".meta"))
+    return dag
+
+
+def open_unchecked(base: Path, failures: list[FormatError]) -> SymbolicDAG | None:
+    """Open ``<base>.safetensors``, else ``<base>.json``.
+
+    Parameters
+    ----------
+    base
+        Path without suffix.
+    failures
+        Collects the errors of files that exist and cannot be used.
+
+    Returns
+    -------
+    SymbolicDAG or None
+        None where there is no usable file.
+    """
+    from .. import formats
+
+    for suffix in READABLE:
+        path = base.parent / (base.name + suffix)
+        try:
+            return formats.open_dag(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except FormatError as error:
+            failures.append(error)
+        except OSError as error:
+            failures.append(FormatError(f"{path}: cannot be read: {error.strerror or error}"))
+    return None
+
+
+def _check_meta(path: Path) -> None:
+    from .. import compat, formats
+
+    try:
+        meta = formats.read_meta(path)
+    except FileNotFoundError:
+        return
+    except (FormatError, OSError) as error:
+        # The numbers do not depend on the metadata; the warning says that the check of versions was not possible.
+        warnings.warn(f"compatibility not checked: {error}", CacheWarning, stacklevel=5)
+        return
+    compat.check(meta, source=str(path))
+    if meta.status == "retracted":
+        reason = f": {meta.retraction.reason}" if meta.retraction is not None else ""
+        warnings.warn(f"the model {meta.model_name} was retracted by its authors{reason}", UserWarning, stacklevel=5)
+
+
+def _alias(layer: Layer, category: str, name: str) -> Path | None:
+    """Path without suffix of a model whose files are named by hash, as an exported library names them."""
+    manifest = _manifest(layer.symbolic, category)
+    if manifest is None:
+        return None
+    library = Library(category, layer.symbolic / category, layer, manifest)
+    for model in manifest.models:
+        if name == model.name or (is_hash(model.hash) and name == _meta_name(library.folder / (model.hash + ".meta"))):
+            path = Located(library, model).path(".meta")
+            if path.stem != name:
+                return path.with_suffix("")
+    return None
+
+
+def _meta_name(path: Path) -> str | None:
+    from ..formats import read_meta
+
+    try:
+        return read_meta(path).model_name
+    except (FormatError, OSError):
+        return None
+
+
+def _load_hash(key: str, layers: list[Layer]) -> Found:
+    failures: list[FormatError] = []
+    for layer in layers:
+        dag = open_checked(layer.symbolic / key, failures)
+        if dag is not None:
+            return Found(dag, layer.symbolic / key, layer, key, None)
+    for located in find_by_hash(key, layers):
+        base = located.path(".meta").with_suffix("")
+        dag = open_checked(base, failures)
+        if dag is not None:
+            return Found(dag, base, located.library.layer, located.name, located.library.category)
+    if failures:
+        raise failures[0]
+    raise ModelNotFoundError(f"no cache layer holds the graph hash {key}; searched:\n{prefix.describe(layers)}")
+
+
+def _complete(name: str, layers: list[Layer]) -> tuple[str, str]:
+    """Turn a bare model name into category and name."""
+    found = sorted({located.library.category for located in models(layers=layers) if located.model.name == name})
+    if not found:
+        raise _not_found(name, layers)
+    if len(found) > 1:
+        choices = ", ".join(f"{category}/{name}" for category in found)
+        raise ModelNotFoundError(f"{name!r} is in several libraries; ask for one of {choices}")
+    return found[0], name
+
+
+def _not_found(name: str, layers: list[Layer]) -> ModelNotFoundError:
+    import difflib
+
+    category, _, bare = name.rpartition("/")
+    known = sorted({located.name for located in models(layers=layers)}, key=natural_key)
+    lines = [f"no model {name!r} in any cache layer"]
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.6)
+    near += [other for other in known if other.split("/")[1] == bare and other not in near]
+    if near:
+        lines.append("did you mean " + " or ".join(near) + "?")
+    installed = {other.split("/")[0] for other in known}
+    if category in installed:
+        have = [other.split("/")[1] for other in known if other.startswith(category + "/")]
+        lines.append(f"the installed library {category!r} has: {', '.join(have)}")
+    else:
+        wanted = category or "<category>"
+        lines.append(f"install its library with: pixi add phasic-models-{wanted}   or: ptd-cache install {wanted}")
+    lines.append(f"searched:\n{prefix.describe(layers)}")
+    return ModelNotFoundError("\n".join(lines))

@@ -1,0 +1,1 @@
+"""Values of an eliminated graph at parameter vectors."""

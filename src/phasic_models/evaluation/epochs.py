@@ -1,0 +1,229 @@
+"""Piecewise-constant parameters: a model whose θ changes at given times."""
+
+from __future__ import annotations
+
+from math import comb
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import NumericalError, ParameterError
+from .arguments import (
+    MAX_MOMENT,
+    as_float_array,
+    check_count,
+    check_reward_vector,
+    check_theta,
+    check_times,
+    check_tolerance,
+)
+from .distribution import bounded
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .engine import Plan
+
+    Floats = npt.NDArray[np.float64]
+
+_DEFAULT_MAX_STEPS = 20_000_000
+#: A variance below this share of the mean square would have lost most of its digits in the difference of moments.
+_HIDDEN = 1e-9
+
+
+class PiecewiseModel:
+    """A phase-type distribution whose parameters change at given times, for example with the size of a population.
+
+    In every method `theta` has shape (epochs, p) or (batch, epochs, p), and results gain a leading batch axis with
+    it. Made by `Model.epochs`.
+
+    Parameters
+    ----------
+    plan
+        The chain.
+    starts
+        When each epoch begins, ascending, the first 0; whole steps if the model is discrete. The last epoch has no end.
+
+    Raises
+    ------
+    ParameterError
+        If `starts` is something else.
+
+    Notes
+    -----
+    The chain may start in any state at the beginning of an epoch, so its state is carried from one to the next, by
+    uniformization. Moments are carried along: with m_j the vector of E[Y^j; in v], m_j' = m_j S + j m_{j-1} R, a linear
+    equation without negative terms off the diagonal.
+    """
+
+    def __init__(self, plan: Plan, starts: Any) -> None:
+        self._plan = plan
+        self.starts = as_float_array(starts, "starts")
+        s = self.starts
+        if s.ndim != 1 or s.size == 0 or s[0] != 0 or not np.isfinite(s).all() or (np.diff(s) <= 0).any():
+            raise ParameterError(f"starts must ascend from 0, one time for each epoch; not {starts!r}")
+        if plan.graph.discrete and (s != np.floor(s)).any():
+            raise ParameterError(f"the epochs of a discrete model begin at whole steps; not {starts!r}")
+
+    def __call__(self, theta: Any, times: Any, **options: Any) -> Floats:
+        """Return the density at `times`; see `pdf`."""
+        return self.pdf(theta, times, **options)
+
+    def pdf(self, theta: Any, times: Any, *, tol: float = 1e-12, max_steps: int = _DEFAULT_MAX_STEPS) -> Floats:
+        """Return the density of the time until absorption (discrete: its probability mass).
+
+        Where the density jumps, at the beginning of an epoch, the value is that of the new epoch.
+
+        Parameters
+        ----------
+        theta
+            Shape (epochs, p) or (batch, epochs, p).
+        times
+            Any shape.
+        tol, max_steps
+            As for `Model.pdf`; the steps are counted in each epoch.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape of `times`, or (batch, *shape of `times`).
+
+        Raises
+        ------
+        ParameterError
+            If an argument is out of range.
+        NumericalError
+            If more than `max_steps` steps are needed.
+        """
+        return self._distribution("pdf", theta, times, tol, max_steps)
+
+    def cdf(self, theta: Any, times: Any, *, tol: float = 1e-12, max_steps: int = _DEFAULT_MAX_STEPS) -> Floats:
+        """Return the probability to be absorbed by each time; otherwise as `pdf`."""
+        return self._distribution("cdf", theta, times, tol, max_steps)
+
+    def sf(self, theta: Any, times: Any, *, tol: float = 1e-12, max_steps: int = _DEFAULT_MAX_STEPS) -> Floats:
+        """Return the survival function 1 - cdf; otherwise as `pdf`."""
+        return self._distribution("sf", theta, times, tol, max_steps)
+
+    def expectation(self, theta: Any, rewards: Any = None, *, max_steps: int = _DEFAULT_MAX_STEPS) -> Any:
+        """Return E[Y], a float or shape (batch,); see `moments`."""
+        values = self.moments(theta, 1, rewards, max_steps=max_steps)[..., 0]
+        return values if np.ndim(theta) == 3 else float(values)
+
+    def variance(self, theta: Any, rewards: Any = None, *, max_steps: int = _DEFAULT_MAX_STEPS) -> Any:
+        """Return Var[Y], a float or shape (batch,), from the first two moments.
+
+        Errors as for `moments`, and a NumericalError if the variance is so small beside the square of the mean that
+        rounding hides it.
+        """
+        moments = self.moments(theta, 2, rewards, max_steps=max_steps)
+        values = moments[..., 1] - moments[..., 0] ** 2
+        if (values < _HIDDEN * moments[..., 1]).any():
+            raise NumericalError(
+                f"the variance is less than {_HIDDEN:.0e} of the mean square, which is too little to be told from rounding"
+            )
+        return values if np.ndim(theta) == 3 else float(values)
+
+    def moments(self, theta: Any, k: int, rewards: Any = None, *, max_steps: int = _DEFAULT_MAX_STEPS) -> Floats:
+        """Return the first `k` raw moments of Y = Σ_v r_v T_v, shape (k,) or (batch, k).
+
+        Parameters
+        ----------
+        theta
+            Shape (epochs, p) or (batch, epochs, p).
+        k
+            At most 64.
+        rewards
+            Shape (V,); None for the time until absorption.
+        max_steps
+            Bound of the number of uniformization steps in each epoch.
+
+        Raises
+        ------
+        ParameterError
+            If an argument is out of range.
+        InfiniteExpectationError
+            If absorption is not certain in the last epoch.
+        NumericalError
+            If more than `max_steps` steps are needed, or the result overflows.
+        """
+        batch, is_batch = self._check_theta(theta)
+        count = check_count(k, "k", 1, MAX_MOMENT)
+        checked = check_reward_vector(rewards, self._plan.graph)
+        steps = check_count(max_steps, "max_steps", 1, 2**62)
+        values = np.empty((batch.shape[0], count))
+        for i, rows in enumerate(batch):
+            values[i] = self._moments(rows, count, checked, steps)
+        return values if is_batch else values[0]
+
+    # -- one parameter history
+    # ------------------------------------------------------------------------------------------
+
+    def _moments(self, theta: Floats, k: int, rewards: Floats | None, max_steps: int) -> Floats:
+        state = np.zeros((k + 1, self._plan.graph.vertices_length()))
+        state[0] = self._initial(theta[0])
+        for epoch, duration in enumerate(np.diff(self.starts)):
+            state = self._plan.advance(theta[epoch : epoch + 1], float(duration), state, rewards, max_steps)
+        after = self._plan.vertex_moments(theta[-1:], k, rewards)[0]
+        total = np.empty(k)
+        for j in range(1, k + 1):
+            # What was earned before the last epoch, i times, and what is earned from each state on, j - i times.
+            mixed = (comb(j, i) * float(state[i, 1:] @ after[j - i - 1, 1:]) for i in range(j))
+            total[j - 1] = state[j].sum() + sum(mixed)
+        return total
+
+    def _distribution(self, what: str, theta: Any, times: Any, tol: float, max_steps: int) -> Floats:
+        batch, is_batch = self._check_theta(theta)
+        at = check_times(times)
+        flat = np.ascontiguousarray(at.reshape(-1))
+        self._plan.check_times(flat)
+        tolerance, steps = check_tolerance(tol), check_count(max_steps, "max_steps", 1, 2**62)
+        values = np.empty((batch.shape[0], flat.size))
+        for i, rows in enumerate(batch):
+            values[i] = self._values(what, rows, flat, tolerance, steps)
+        shaped = values.reshape(batch.shape[0], *at.shape)
+        return shaped if is_batch else shaped[0]
+
+    def _values(self, what: str, theta: Floats, times: Floats, tol: float, max_steps: int) -> Floats:
+        values = np.empty(times.size)
+        state = self._initial(theta[0])[None]
+        # A discrete mass at the step where an epoch begins was decided by the step before, in the old epoch.
+        discrete = self._plan.graph.discrete
+        epoch_of = np.maximum(np.searchsorted(self.starts, times, side="left" if discrete else "right") - 1, 0)
+        for epoch, start in enumerate(self.starts):
+            rows = theta[epoch : epoch + 1]
+            here = epoch_of == epoch
+            if here.any():
+                since = np.ascontiguousarray(times[here] - start)
+                found = self._plan.uniformize(rows, since, (what,), tol, max_steps, 1, initial=state[0])
+                values[here] = bounded(found)[what][0]
+            if epoch + 1 < self.starts.size and (epoch_of > epoch).any():
+                state = self._plan.advance(rows, float(self.starts[epoch + 1] - start), state, None, max_steps)
+        return values
+
+    def _initial(self, theta: Floats) -> Floats:
+        """Mass in each vertex at time 0, what is absorbed at once in entry 0; the first epoch's θ counts."""
+        graph = self._plan.graph
+        n = int(graph.edge_ptr[1])
+        weights = self._plan.edge_weights(theta[None])[0, :n]
+        if not weights.sum() > 0:
+            raise ParameterError("the initial probabilities sum to zero")
+        mass = np.zeros(graph.vertices_length())
+        mass[graph.edge_target[:n]] = weights / weights.sum()
+        absorbing = np.diff(graph.edge_ptr) == 0
+        at_once = mass[absorbing].sum()
+        mass[absorbing] = 0.0
+        mass[0] = at_once
+        return mass
+
+    def _check_theta(self, theta: Any) -> tuple[Floats, bool]:
+        array = as_float_array(theta, "theta")
+        n, p = self.starts.size, self._plan.graph.param_length()
+        if array.ndim not in (2, 3) or array.shape[-2:] != (n, p):
+            raise ParameterError(
+                f"theta must have shape ({n}, {p}) or (batch, {n}, {p}), epochs by parameters, not {array.shape}"
+            )
+        checked, _ = check_theta(array.reshape(-1, p), self._plan.graph)
+        # Every epoch must have rates that make sense, also those that no asked time reaches.
+        self._plan.rate(checked)
+        return checked.reshape(-1, n, p), array.ndim == 3

@@ -1,0 +1,97 @@
+"""Status codes of the C core as exceptions: every code comes through here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core._core import ffi, lib
+from ..errors import (
+    GraphError,
+    InfiniteExpectationError,
+    NumericalError,
+    ParameterError,
+    PhasicModelsError,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..graph import Graph
+
+    Floats = npt.NDArray[np.float64]
+
+
+def _state_text(graph: Graph, vertex: int) -> str:
+    if vertex == 0:
+        return "the starting vertex"
+    return f"state ({', '.join(map(str, graph.state_array[vertex].tolist()))})"
+
+
+def _slot_text(graph: Graph, slot: int) -> str:
+    """Describe the first edge that has this weight."""
+    edge = int(np.flatnonzero(graph.edge_slot == slot)[0])
+    source = int(np.searchsorted(graph.edge_ptr, edge, side="right")) - 1
+    target = int(graph.edge_target[edge])
+    return f"the transition from {_state_text(graph, source)} to {_state_text(graph, target)}"
+
+
+def theta_text(theta: Floats | None, row: int) -> str:
+    """Say where in the batch something happened; empty if there are no parameters."""
+    if theta is None or theta.shape[1] == 0:
+        return ""
+    at = f"theta[{row}] = " if theta.shape[0] > 1 else "theta = "
+    return f" at {at}{np.array2string(theta[row], max_line_width=1000, threshold=8)}"
+
+
+def check(status: int, where: Any, graph: Graph, theta: Floats | None = None, times: Floats | None = None) -> None:
+    """Raise the exception of a status code.
+
+    Parameters
+    ----------
+    status
+        What a function of the core returned.
+    where
+        The pm_where that it filled in, or None.
+    graph, theta, times
+        What it was called with, to name what was at fault.
+    """
+    if status == lib.PM_OK:
+        return
+    message = ffi.string(lib.pm_message(status)).decode()
+    if status == lib.PM_E_MEMORY:
+        raise MemoryError(f"out of memory for a model of {graph.vertices_length()} vertices")
+    if where is None:
+        raise PhasicModelsError(message)
+    a, b, value = int(where.a), int(where.b), float(where.value)
+    at = theta_text(theta, a)
+    if status == lib.PM_E_INDEX:
+        raise GraphError(f"{message} (array {a}, entry {b})")
+    if status == lib.PM_E_NOT_FINITE:
+        raise ParameterError(f"the weight of {_slot_text(graph, b)} is {value}{at}")
+    if status == lib.PM_E_NEGATIVE:
+        raise ParameterError(f"the weight of {_slot_text(graph, b)} is negative, {value}{at}")
+    if status == lib.PM_E_PROBABILITY:
+        raise ParameterError(f"the jump probabilities out of {_state_text(graph, b)} sum to {value}{at}, more than 1")
+    if status == lib.PM_E_INFINITE and value == 1.0:
+        raise InfiniteExpectationError(
+            f"the expectation has no derivative{at}: with a weight that is zero there, {_state_text(graph, b)} would be "
+            "reached, and absorption would not be certain"
+        )
+    if status == lib.PM_E_INFINITE:
+        raise InfiniteExpectationError(
+            f"absorption is not certain{at}: {_state_text(graph, b)} is reached and never left for good, "
+            "so the expectation is infinite"
+        )
+    if status == lib.PM_E_INITIAL:
+        raise ParameterError(f"the initial probabilities sum to zero{at}")
+    if status == lib.PM_E_OVERFLOW:
+        raise NumericalError(f"{message}{at}")
+    if status == lib.PM_E_TIME:
+        rule = "a whole number of steps, 0 or more" if graph.discrete else "0 or more, and finite"
+        entry = f"times[{b}]" if times is None or times.size > 1 else "the time"
+        raise ParameterError(f"{entry} is {value}; it must be {rule}")
+    if status == lib.PM_E_LIMIT:
+        raise NumericalError(f"uniformization would need {value:.3g} steps{at}, more than max_steps allows")
+    raise ParameterError(message)

@@ -1,0 +1,1 @@
+"""Archives, conda packages and channels, and the release that is made of them."""

@@ -1,0 +1,343 @@
+"""From library folders to everything that is published: built files, packages, a channel, tarballs and checksums.
+
+`build_models.py` is the door to this module.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from ..errors import LibraryError
+from ..formats.files import sha256_file, write_atomic
+from ..library import (
+    Library,
+    LibraryBuild,
+    LibraryMistakes,
+    Lock,
+    Mistake,
+    build_library,
+    discover,
+    load_library,
+    lock_differences,
+    render_readme,
+    updated_lock,
+)
+from ..remote.index import write_release_files
+from .archive import make_tarball
+from .channel import against, index_channel
+from .conda import ALL_PACKAGE, all_recipe_text, package_all, package_library, package_name, recipe_text, require_tools
+from .versions import compatibility_text, version_due
+
+__all__ = ["LibraryRelease", "Release", "check", "make_release", "release_version"]
+
+#: Called with what is being done, how many models are done, and how many there are.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class LibraryRelease:
+    """One library: its files, its conda package and its tarball."""
+
+    build: LibraryBuild
+    package: Path
+    tarball: Path
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a run of the build made.
+
+    Attributes
+    ----------
+    libraries
+        One entry for each library.
+    packages
+        Every conda package, that of all libraries included.
+    written
+        Files among the sources that were renewed.
+    advice
+        Sentences for the author, such as which version number is due.
+    """
+
+    libraries: list[LibraryRelease]
+    packages: list[Path]
+    written: list[Path] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+
+
+def make_release(
+    root: Path,
+    out: Path,
+    *,
+    categories: Sequence[str] = (),
+    jobs: int = 1,
+    update: bool = False,
+    progress: Progress | None = None,
+) -> Release:
+    """Build, check, package and index libraries.
+
+    Parameters
+    ----------
+    root
+        Root of the repository: ``libraries``, ``recipes`` and ``LICENSE`` are there.
+    out
+        Receives ``libraries``, ``channel`` and ``archives``.
+    categories
+        Libraries to build; by default every one. The package that pins every library is made only then.
+    jobs
+        Number of processes. The bytes do not depend on it.
+    update
+        Renew what is generated from library.yaml: changed entries of library.lock, recipes, tables of the READMEs.
+    progress
+        Told about every model, and when packaging begins.
+
+    Returns
+    -------
+    Release
+        What was made.
+
+    Raises
+    ------
+    LibraryError
+        Where libraries are wrong, or a build disagrees with its lock, recipe or README. Nothing is packaged then.
+    """
+    require_tools()
+    libraries = _load(root, categories)
+    locks = {library.category: Lock.read_if_present(library.lock_path) for library in libraries}
+    builds = _build(libraries, out / "libraries", locks, jobs, progress)
+    advice = [line for build in builds if (lock := locks[build.category]) for line in version_due(lock, build)]
+    files = _generated(root, libraries, complete=not categories)
+    written: list[Path] = []
+    if update:
+        for library, build in zip(libraries, builds, strict=True):
+            files[library.lock_path] = updated_lock(build, locks[build.category]).encode().decode()
+        written = [path for path, text in sorted(files.items()) if _renew(path, text)]
+    else:
+        _refuse_drift(root, builds, locks, files)
+    if progress is not None:
+        models = sum(len(build.models) for build in builds)
+        progress("packaging", models, models)
+    releases = [
+        LibraryRelease(build, _package(root, out, library, build), _tarball(out, build))
+        for library, build in zip(libraries, builds, strict=True)
+    ]
+    packages = [release.package for release in releases]
+    if not categories:
+        latest = max(_moment(build.created) for build in builds)
+        recipe = files[_recipe_path(root, ALL_PACKAGE)]
+        packages.append(package_all(recipe, out / "channel" / "noarch", timestamp=latest))
+    _remove_outdated(out, releases, packages, complete=not categories)
+    index_channel(out / "channel")
+    write_release_files(out / "archives")
+    return Release(releases, packages, written, advice)
+
+
+def check(
+    root: Path,
+    *,
+    categories: Sequence[str] = (),
+    jobs: int = 1,
+    built: Path | None = None,
+    published: str | None = None,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Rebuild in a temporary folder, and say what differs.
+
+    The rebuild is compared with every lock, with `built` and with `published`.
+
+    Parameters
+    ----------
+    root, categories, jobs, progress
+        As in `make_release`.
+    built
+        Folder of an earlier build on this machine, whose packages and tarballs must be the same to the byte.
+    published
+        A package or a channel, as in `phasic_models.packaging.channel.against`.
+
+    Returns
+    -------
+    list of str
+        One line for each difference.
+    """
+    with tempfile.TemporaryDirectory(prefix="phasic-models-check-") as scratch:
+        out = Path(scratch) / "build"
+        try:
+            release = make_release(root, out, categories=categories, jobs=jobs, progress=progress)
+        except LibraryMistakes:
+            raise
+        except LibraryError as error:
+            return str(error).splitlines()
+        lines = []
+        if built is not None:
+            lines += _compare_folders(out, built, [*release.packages, *(item.tarball for item in release.libraries)])
+        if published is not None:
+            for package in release.packages:
+                found = against(package, published, Path(scratch))
+                lines += [f"{package.name}: {line}" for line in found or ()]
+        return lines
+
+
+def release_version(root: Path) -> str:
+    """Version of the project, which is that of a release and of the package that pins every library.
+
+    Parameters
+    ----------
+    root
+        Folder that holds pyproject.toml.
+    """
+    path = root / "pyproject.toml"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    # One line is wanted, and Python 3.10 has no reader of TOML.
+    project = re.search(r"^\[project\]$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+    found = re.search(r'^version *= *"([^"]+)"', project[1], re.MULTILINE) if project else None
+    if not found:
+        raise LibraryError(f'{path}: expected [project] with version = "…", the version of the release')
+    return found[1]
+
+
+def _load(root: Path, categories: Sequence[str]) -> list[Library]:
+    folders = {folder.name: folder for folder in discover(root / "libraries")}
+    if not folders:
+        raise LibraryError(f"{root / 'libraries'}: there is no library, that is, no folder with a library.yaml")
+    if unknown := sorted(set(categories) - set(folders)):
+        raise LibraryError(f"no library is called {', '.join(unknown)}; there are {', '.join(folders)}")
+    libraries: list[Library] = []
+    mistakes: list[Mistake] = []
+    for name, folder in folders.items():
+        if categories and name not in categories:
+            continue
+        try:
+            libraries.append(load_library(folder))
+        except LibraryMistakes as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise LibraryMistakes(mistakes)
+    return libraries
+
+
+def _build(
+    libraries: Sequence[Library], out: Path, locks: dict[str, Lock | None], jobs: int, progress: Progress | None
+) -> list[LibraryBuild]:
+    total = sum(len(library.models) for library in libraries)
+    done = 0
+    builds: list[LibraryBuild] = []
+    mistakes: list[Mistake] = []
+    for library in libraries:
+
+        def report(count: int, _: int, model: str, start: int = done, category: str = library.category) -> None:
+            if progress is not None:
+                progress(f"{category}/{model}", start + count, total)
+
+        try:
+            builds.append(build_library(library, out, lock=locks[library.category], jobs=jobs, progress=report))
+        except LibraryMistakes as error:
+            mistakes += error.mistakes
+        done += len(library.models)
+    if mistakes:
+        raise LibraryMistakes(mistakes)
+    return builds
+
+
+def _generated(root: Path, libraries: Sequence[Library], *, complete: bool) -> dict[Path, str]:
+    """Return the texts that are generated from library.yaml and committed."""
+    files = {}
+    for library in libraries:
+        files[_recipe_path(root, package_name(library.category))] = recipe_text(library.spec)
+        readme = library.folder / "README.md"
+        if readme.is_file():
+            files[readme] = render_readme(library, readme.read_text(encoding="utf-8"))
+    if complete:
+        specs = [library.spec for library in libraries]
+        files[_recipe_path(root, ALL_PACKAGE)] = all_recipe_text(specs, release_version(root))
+        files[root / "docs" / "compatibility.md"] = compatibility_text(specs)
+    return files
+
+
+def _recipe_path(root: Path, package: str) -> Path:
+    return root / "recipes" / package / "recipe.yaml"
+
+
+def _renew(path: Path, text: str) -> bool:
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, text)
+    return True
+
+
+def _refuse_drift(
+    root: Path, builds: Sequence[LibraryBuild], locks: dict[str, Lock | None], files: dict[Path, str]
+) -> None:
+    lines = [line for build in builds for line in lock_differences(build, locks[build.category])]
+    lines += [
+        f"{path.relative_to(root).as_posix()}: not what library.yaml gives"
+        for path, text in sorted(files.items())
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    if lines:
+        raise LibraryError(
+            "\n".join(lines)
+            + "\nThe build disagrees with what is committed. If the change is meant: build_models.py --update-lock"
+        )
+
+
+def _package(root: Path, out: Path, library: Library, build: LibraryBuild) -> Path:
+    own = library.folder / "LICENSE"
+    return package_library(
+        recipe_text(library.spec),
+        build.folder,
+        out / "channel" / "noarch",
+        timestamp=_moment(build.created),
+        license_file=own if own.is_file() else root / "LICENSE",
+    )
+
+
+def _tarball(out: Path, build: LibraryBuild) -> Path:
+    from deflate import gzip_compress
+
+    target = out / "archives" / f"{build.category}_models_v{build.version}.tar.gz"
+    # libdeflate at a pinned version, because zlib's bytes differ from one Python to the next.
+    return make_tarball(
+        build.folder,
+        target,
+        mtime=int(_moment(build.created).timestamp()),
+        compress=lambda data: gzip_compress(data, 9),
+    )
+
+
+def _moment(created: str) -> datetime:
+    return datetime.fromisoformat(created.replace("Z", "+00:00"))
+
+
+def _remove_outdated(
+    out: Path, releases: Sequence[LibraryRelease], packages: Sequence[Path], *, complete: bool
+) -> None:
+    """Remove what earlier builds left in the output, so that its channel is what the sources say.
+
+    Only the build's own output is meant here; nothing is ever removed from a channel that packages are added to.
+    """
+    names = {package_name(release.build.category) for release in releases}
+    for path in (out / "channel" / "noarch").glob("*.conda"):
+        if path not in packages and (complete or path.name.rsplit("-", 2)[0] in names):
+            path.unlink()
+    tarballs = {release.tarball for release in releases}
+    categories = {release.build.category for release in releases}
+    for path in (out / "archives").glob("*.tar.gz"):
+        if path not in tarballs and (complete or path.name.split("_models_v")[0] in categories):
+            path.unlink()
+
+
+def _compare_folders(out: Path, built: Path, paths: Sequence[Path]) -> list[str]:
+    lines = []
+    for path in paths:
+        other = built / path.relative_to(out)
+        if not other.is_file():
+            lines.append(f"{path.name}: not in {built}")
+        elif sha256_file(other) != sha256_file(path):
+            lines.append(f"{path.name}: sha256 {sha256_file(other)} in {built} is now {sha256_file(path)}")
+    return lines

@@ -1,0 +1,1 @@
+"""Libraries on servers and in buckets: indexes, downloads, installation and publication."""

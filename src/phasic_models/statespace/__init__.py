@@ -1,0 +1,1 @@
+"""From callbacks and arrays to the canonical form of a graph."""

@@ -1,0 +1,382 @@
+"""From raw transitions to the canonical arrays of a graph, and the checks that every graph must pass.
+
+Two descriptions of the same chain give the same arrays: states are sorted, parallel edges merged with correctly rounded
+sums, self-loops, zero weights and unreachable states dropped, and weights put into a canonical table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import GraphError
+from ..evaluation.engine import reachable
+from .explore import RawTransitions, show_state
+from .expr import Expr, Parameter, WeightTable, is_pointer, read_only
+from .weights import AffineKey, build_table, check_canonical_order
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+# Probabilities that a callback computes may exceed one by rounding.
+PROBABILITY_SLACK = 1e-10
+# A sum this close to one is one up to rounding; dividing by it again would only change the last bits.
+_ROUNDING = 2.0**-51
+
+
+@dataclass(frozen=True)
+class CanonicalArrays:
+    """The arrays that define a graph; see `Graph` for their meaning."""
+
+    state_array: npt.NDArray[np.int64]
+    edge_ptr: npt.NDArray[np.int64]
+    edge_target: npt.NDArray[np.int32]
+    edge_slot: npt.NDArray[np.int32]
+    weights: WeightTable
+
+    @classmethod
+    def of(
+        cls,
+        state_array: npt.ArrayLike,
+        edge_ptr: npt.ArrayLike,
+        edge_target: npt.ArrayLike,
+        edge_slot: npt.ArrayLike,
+        weights: WeightTable,
+    ) -> CanonicalArrays:
+        """Take arrays of any integer type; raise GraphError if their values do not fit."""
+        return cls(
+            read_only(state_array, np.int64),
+            read_only(edge_ptr, np.int64),
+            read_only(edge_target, np.int32),
+            read_only(edge_slot, np.int32),
+            weights,
+        )
+
+
+class _Weights:
+    """Weights by number: those given, and after them the sums and normalised probabilities that are made here."""
+
+    def __init__(self, raw: RawTransitions, index_of: Callable[[Parameter], int], names: tuple[str, ...]) -> None:
+        self.rows = raw.rows
+        self.index_of = index_of
+        self.names = names
+        self.n_rows = len(raw.rows)
+        self.n_given = self.n_rows + len(raw.expressions)
+        # Everything that is not an affine row, in the order of its number.
+        self.others: list[AffineKey | Expr] = list(raw.expressions)
+        self.numbers: dict[AffineKey | Expr, int] = {}
+        self.sums: dict[tuple[int, ...], int] = {}
+
+    def get(self, number: int) -> AffineKey | Expr:
+        """Return the weight with this number."""
+        return self.rows.key(number) if number < self.n_rows else self.others[number - self.n_rows]
+
+    def add(self, value: AffineKey | Expr) -> int:
+        """Return the number of a weight that is made here."""
+        known = self.numbers.get(value)
+        if known is None:
+            known = self.numbers[value] = self.n_rows + len(self.others)
+            self.others.append(value)
+        return known
+
+    def sum(self, numbers: Sequence[int], where: Callable[[], str]) -> int:
+        """Return the number of the sum of weights; the order of `numbers` plays no part."""
+        group = tuple(sorted(numbers))
+        known = self.sums.get(group)
+        if known is None:
+            known = self.sums[group] = self._sum([self.get(number) for number in group], where)
+        return known
+
+    def _sum(self, parts: Sequence[AffineKey | Expr], where: Callable[[], str]) -> int:
+        keys = [part for part in parts if not isinstance(part, Expr)]
+        try:
+            if len(keys) < len(parts):
+                total = sum((p if isinstance(p, Expr) else self._as_expression(p) for p in parts), Expr({}))
+                if not total.is_constant():
+                    return self.add(total)
+                return self.add((float(total.constant_part()), (), ()))
+            by_param: dict[int, list[float]] = {}
+            for _, indices, coefficients in keys:
+                for i, c in zip(indices, coefficients, strict=True):
+                    by_param.setdefault(i, []).append(c)
+            summed = [(i, math.fsum(by_param[i])) for i in sorted(by_param)]
+            base = math.fsum(key[0] for key in keys)
+        except OverflowError:
+            base, summed = math.inf, []
+        if not all(map(math.isfinite, (base, *(c for _, c in summed)))):
+            raise GraphError(f"{where()}: the sum of parallel transitions is too large for a 64-bit float")
+        return self.add((base, tuple(i for i, c in summed if c), tuple(c for _, c in summed if c)))
+
+    def _as_expression(self, key: AffineKey) -> Expr:
+        total = Expr.constant(key[0])
+        for i, c in zip(key[1], key[2], strict=True):
+            total = total + Expr.parameter(self.names, i) * c
+        return total
+
+    def constants(self) -> npt.NDArray[np.float64]:
+        """Return the value of every given weight that is a plain number, NaN for the others."""
+        values = np.full(self.n_given, np.nan)
+        plain = np.diff(self.rows.ptr) == 0
+        values[: self.n_rows][plain] = self.rows.base[plain]
+        return values
+
+    def table(self, numbers: npt.NDArray[np.int64]) -> tuple[WeightTable, npt.NDArray[np.int32]]:
+        """Build the table of the weights in use; return it with the slot of each of `numbers`."""
+        used, inverse = np.unique(numbers, return_inverse=True)
+        given = used[used < self.n_rows]
+        keys: list[AffineKey] = []
+        expressions: list[Expr] = []
+        spot = np.empty(used.size, dtype=np.int64)
+        spot[: given.size] = np.arange(given.size)
+        for i in range(int(given.size), int(used.size)):
+            value = self.get(int(used[i]))
+            if isinstance(value, Expr):
+                expressions.append(value)
+                spot[i] = -len(expressions)
+            else:
+                spot[i] = given.size + len(keys)
+                keys.append(value)
+        table, row_slots, expression_slots = build_table(
+            self.rows.take(given).extended(keys), expressions, self.index_of
+        )
+        # Expression j sits at spot -1 - j, so indexing from the end of the reversed slots finds it.
+        slots = np.concatenate([row_slots, expression_slots[::-1]])[spot]
+        return table, slots[inverse.reshape(-1)]
+
+
+def canonicalise(
+    raw: RawTransitions, *, discrete: bool, index_of: Callable[[Parameter], int], names: tuple[str, ...]
+) -> CanonicalArrays:
+    """Bring raw transitions into canonical form.
+
+    Parameters
+    ----------
+    raw
+        Transitions in any order.
+    discrete
+        Whether weights are jump probabilities.
+    index_of
+        Position in θ of a declared parameter.
+    names
+        Names of the parameters.
+
+    Raises
+    ------
+    GraphError
+        If the chain is not a phase-type distribution; names the state.
+    """
+    weights = _Weights(raw, index_of, names)
+    if discrete:
+        _check_constant_probabilities(raw, weights)
+    n = raw.states.shape[0]
+    order = np.lexsort(raw.states.T[::-1])
+    states = raw.states[order]
+    _refuse_duplicates(states)
+    vertex = np.empty(n, dtype=np.int64)
+    vertex[order] = np.arange(1, n + 1)
+
+    moves = raw.source != raw.target
+    source = np.concatenate([np.zeros(raw.initial.size, dtype=np.int64), vertex[raw.source[moves]]])
+    target = np.concatenate([vertex[raw.initial], vertex[raw.target[moves]]])
+    number = np.concatenate([raw.initial_weight, raw.weight[moves]])
+
+    source, target, number = _merge_parallel(source, target, number, weights, states)
+    source, target, number, states = _prune(source, target, number, states)
+    edge_ptr = _pointers(source, states.shape[0] + 1)
+    number = _normalise_initial(number, int(edge_ptr[1]), weights)
+    check_absorption(edge_ptr, target, lambda v: show_state(states[v - 1].tolist()))
+    table, slots = weights.table(number)
+    state_array = np.concatenate([np.zeros((1, states.shape[1]), dtype=np.int64), states])
+    return CanonicalArrays.of(state_array, edge_ptr, target, slots, table)
+
+
+def _refuse_duplicates(states: npt.NDArray[np.int64]) -> None:
+    same = (states[1:] == states[:-1]).all(axis=1)
+    if same.any():
+        raise GraphError(f"state {show_state(states[int(same.argmax())].tolist())} is listed more than once")
+
+
+def _merge_parallel(
+    source: npt.NDArray[np.int64],
+    target: npt.NDArray[np.int64],
+    number: npt.NDArray[np.int64],
+    weights: _Weights,
+    states: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Sort edges by source and target, sum parallel ones and drop those whose weight is zero."""
+    key = source * (states.shape[0] + 1) + target
+    order = np.argsort(key, kind="stable")
+    source, target, number, key = source[order], target[order], number[order], key[order]
+    first = np.ones(key.size, dtype=np.bool_)
+    first[1:] = key[1:] != key[:-1]
+    starts = np.flatnonzero(first)
+    sizes = np.diff(np.append(starts, key.size))
+    merged = number[starts]
+    for group in np.flatnonzero(sizes > 1).tolist():
+        begin = int(starts[group])
+        merged[group] = weights.sum(
+            number[begin : begin + int(sizes[group])].tolist(),
+            lambda begin=begin: _edge_name(int(source[begin]), int(target[begin]), states),  # type: ignore[misc]
+        )
+    source, target = source[starts], target[starts]
+    keep = ~_zero(merged, weights)
+    return source[keep], target[keep], merged[keep]
+
+
+def _zero(numbers: npt.NDArray[np.int64], weights: _Weights) -> npt.NDArray[np.bool_]:
+    """Return which weights are the number zero."""
+    zero = np.zeros(numbers.size, dtype=np.bool_)
+    given = numbers < weights.n_given
+    zero[given] = weights.constants()[numbers[given]] == 0.0
+    for i in np.flatnonzero(~given).tolist():
+        zero[i] = weights.get(int(numbers[i])) == (0.0, (), ())
+    return zero
+
+
+def _edge_name(source: int, target: int, states: npt.NDArray[np.int64]) -> str:
+    origin = f"state {show_state(states[source - 1].tolist())}" if source else "the starting vertex"
+    return f"{origin}, transition to {show_state(states[target - 1].tolist())}"
+
+
+def _prune(
+    source: npt.NDArray[np.int64],
+    target: npt.NDArray[np.int64],
+    number: npt.NDArray[np.int64],
+    states: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Drop what the starting vertex cannot reach."""
+    reached = reachable(_pointers(source, states.shape[0] + 1), target, np.zeros(1, dtype=np.int64))
+    if reached.all():
+        return source, target, number, states
+    new = np.cumsum(reached) - 1
+    keep = reached[source]
+    return new[source[keep]], new[target[keep]], number[keep], states[reached[1:]]
+
+
+def _pointers(source: npt.NDArray[np.integer], n: int) -> npt.NDArray[np.int64]:
+    ptr = np.zeros(n + 1, dtype=np.int64)
+    np.cumsum(np.bincount(source, minlength=n), out=ptr[1:])
+    return ptr
+
+
+def _normalise_initial(number: npt.NDArray[np.int64], n_initial: int, weights: _Weights) -> npt.NDArray[np.int64]:
+    """Scale constant initial probabilities to sum to one; expressions are left to the evaluation."""
+    keys = [weights.get(w) for w in number[:n_initial].tolist()]
+    values = [key[0] for key in keys if not isinstance(key, Expr) and not key[1]]
+    if len(values) < n_initial:
+        return number
+    scaled = normalised(values)
+    return np.concatenate([np.array([weights.add((v, (), ())) for v in scaled], dtype=np.int64), number[n_initial:]])
+
+
+def normalised(values: Sequence[float]) -> list[float]:
+    """Return positive numbers scaled to sum to one; a second call changes nothing."""
+    try:
+        total = math.fsum(values)
+    except OverflowError:
+        total = math.inf
+    if not math.isfinite(total):
+        raise GraphError("the initial probabilities sum to more than a 64-bit float holds")
+    if abs(total - 1.0) <= _ROUNDING:
+        return list(values)
+    scaled = [value / total for value in values]
+    if 0.0 in scaled:
+        raise GraphError("an initial probability is too small beside the others; drop it")
+    return scaled
+
+
+def _check_constant_probabilities(raw: RawTransitions, weights: _Weights) -> None:
+    """Raise GraphError if the constant probabilities out of a state exceed one, staying included."""
+    values = np.nan_to_num(weights.constants(), nan=0.0)[raw.weight]
+    total = np.bincount(raw.source, weights=values, minlength=raw.states.shape[0])
+    worst = int(total.argmax())
+    if total[worst] > 1.0 + PROBABILITY_SLACK:
+        raise GraphError(
+            f"state {show_state(raw.states[worst].tolist())}: the jump probabilities sum to {total[worst]:.17g}, "
+            "which is more than one (discrete=True)"
+        )
+
+
+def check_absorption(ptr: npt.NDArray[np.int64], target: npt.NDArray[np.integer], name: Callable[[int], str]) -> None:
+    """Raise GraphError unless every vertex has a path to one without out-edges."""
+    counts = np.diff(ptr)
+    source = np.repeat(np.arange(counts.size), counts)
+    order = np.argsort(target, kind="stable")
+    reached = reachable(_pointers(target, counts.size), source[order], np.flatnonzero(counts == 0))
+    if not reached.all():
+        stuck = np.flatnonzero(~reached)
+        vertex = int(stuck[1] if stuck[0] == 0 and stuck.size > 1 else stuck[0])
+        raise GraphError(
+            f"state {name(vertex)}: no path leads from here to an absorbing state (one without transitions), "
+            "so the time to absorption is infinite"
+        )
+
+
+def check_canonical(arrays: CanonicalArrays, *, discrete: bool, n_params: int) -> None:
+    """Raise GraphError unless `arrays` are a graph in canonical form.
+
+    For arrays that come from a file: everything is checked that `canonicalise` makes sure of.
+    """
+    states, ptr, target, slot = arrays.state_array, arrays.edge_ptr, arrays.edge_target, arrays.edge_slot
+    if states.ndim != 2 or states.shape[0] < 2 or states.shape[1] < 1:
+        raise GraphError(f"states must have shape (vertices >= 2, length >= 1), not {states.shape}")
+    n = states.shape[0]
+    if ptr.ndim != 1 or ptr.size != n + 1 or target.ndim != 1 or slot.shape != target.shape:
+        raise GraphError("edge_ptr, edge_target and edge_slot do not fit the number of vertices")
+    if not is_pointer(ptr, target.size):
+        raise GraphError("edge_ptr must ascend from 0 to the number of edges")
+    if states[0].any():
+        raise GraphError("the state of the starting vertex (row 0) must be all zeros")
+    _check_sorted_states(states)
+    source = np.repeat(np.arange(n), np.diff(ptr))
+    if (target < 1).any() or (target >= n).any():
+        raise GraphError(f"an edge leads to a vertex outside 1..{n - 1}")
+    if (target == source).any():
+        raise GraphError("an edge leads from a vertex to itself")
+    if ((np.diff(target) <= 0) & (source[1:] == source[:-1])).any():
+        raise GraphError("the edges of a vertex are not in ascending order of their targets")
+    arrays.weights.check(n_params)
+    _check_slots(arrays, source, discrete=discrete)
+    check_canonical_order(arrays.weights)
+    if not reachable(ptr, target, np.zeros(1, dtype=np.int64)).all():
+        raise GraphError("a vertex cannot be reached from the starting vertex")
+    check_absorption(ptr, target, lambda v: show_state(states[v].tolist()))
+
+
+def _check_sorted_states(states: npt.NDArray[np.int64]) -> None:
+    # Row i + 1 must exceed row i at the first column where they differ.
+    earlier, later = states[1:-1], states[2:]
+    differs = earlier != later
+    column = differs.argmax(axis=1)
+    rows = np.arange(column.size)
+    if not (later[rows, column] > earlier[rows, column]).all():
+        raise GraphError("states are not distinct and in lexicographic order")
+
+
+def _check_slots(arrays: CanonicalArrays, source: npt.NDArray[np.intp], *, discrete: bool) -> None:
+    table, slot = arrays.weights, arrays.edge_slot
+    if (slot < 0).any() or (slot >= len(table)).any():
+        raise GraphError(f"an edge refers to a weight outside 0..{len(table) - 1}")
+    used = np.zeros(len(table), dtype=np.bool_)
+    for references in (slot, table.program_a, table.program_b):
+        used[references] = True
+    if not used.all():
+        raise GraphError("the weight table holds a weight that no edge uses")
+    values = np.full(len(table), np.nan)
+    values[table.constants()] = table.affine_base[np.diff(table.affine_ptr) == 0]
+    weight = values[slot]
+    if (weight <= 0.0).any():
+        vertex = int(source[(weight <= 0.0).argmax()])
+        raise GraphError(f"state {show_state(arrays.state_array[vertex].tolist())}: a constant weight is not positive")
+    initial = weight[: arrays.edge_ptr[1]]
+    if not np.isnan(initial).any() and normalised(initial.tolist()) != initial.tolist():
+        raise GraphError("the initial probabilities do not sum to one")
+    if discrete:
+        total = np.bincount(source, weights=np.nan_to_num(weight, nan=0.0), minlength=arrays.state_array.shape[0])
+        if (total > 1.0 + PROBABILITY_SLACK).any():
+            state = show_state(arrays.state_array[int(total.argmax())].tolist())
+            raise GraphError(f"state {state}: the jump probabilities sum to more than one")
