@@ -354,3 +354,36 @@ def test_absorption_that_is_not_certain_in_the_end():
         past.expectation([[1.0], [0.0]])
     # The distribution has a meaning there.
     assert past.sf([[1.0], [0.0]], [1e9]) == pytest.approx([math.exp(-1)], rel=1e-12)
+
+
+def test_stiff_epochs():
+    """A long epoch of a stiff chain is crossed by repeated squaring."""
+    model = repairable_pair().model()
+    slow, fast = [1e-6, 1.0], [1e-3, 1.0]
+    long = model.epochs([0.0, 1e5])
+    times = np.array([5e4, 1e5, 1e7, 3e7])
+    assert long.sf([fast, fast], times) == pytest.approx(model.sf(fast, times), rel=1e-9)
+    after = long.sf([slow, fast], times[2:]) / long.sf([slow, fast], times[1])
+    assert after == pytest.approx(model.sf(fast, times[2:] - times[1]), rel=1e-6)
+
+
+def test_an_epoch_long_after_everything_is_absorbed():
+    model = Graph(lambda state: [([1], 2.0)] if state[0] == 0 else [], ipv=[([0], 1.0)]).model()
+    long = model.epochs([0.0, 1e9])
+    assert long.moments([[], []], 3) == pytest.approx([0.5, 0.5, 0.75], rel=1e-12)
+    assert long.cdf([[], []], [1.0, 2e9]) == pytest.approx([-math.expm1(-2.0), 1.0], rel=1e-12)
+    steps = Graph(lambda state: [([1], 0.5)] if state[0] == 0 else [], ipv=[([0], 1.0)], discrete=True).model()
+    assert steps.epochs([0, 10**9]).moments([[], []], 2) == pytest.approx([2.0, 6.0], rel=1e-12)
+
+
+def repairable_pair():
+    """Two components that fail and are repaired, until both are down; theta is (failure, repair)."""
+
+    def moves(state):
+        (up,) = (int(entry) for entry in state)
+        if up == 0:
+            return []
+        out = [([up - 1], [float(up), 0.0])]
+        return [*out, ([up + 1], [0.0, 2.0 - up])] if up < 2 else out
+
+    return Graph(moves, ipv=[([2], 1.0)], param_names=["failure", "repair"])

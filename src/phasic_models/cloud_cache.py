@@ -18,7 +18,7 @@ from .packaging.archive import DEFAULT_LIMITS
 from .progress import Progress, reporting
 from .remote.download import check_free_space, download, download_first
 from .remote.folders import ObjectFolder, TransferReport, download_folder, upload
-from .remote.index import artefact_addresses, index_addresses, parse_requirement, read_index, select
+from .remote.index import artefact_addresses, index_addresses, parse_requirement, read_index, retracted_models, select
 from .remote.install import MANIFEST_NAME, InstalledLibrary, check_library, install_archive, staging_folder
 from .remote.stores import TransferOptions, azure_store, gcs_store, is_remote, s3_store
 
@@ -391,8 +391,18 @@ def install_model_library(
     artefact = next(a for a in selection.release.artefacts if a.kind == "tar.gz")
     present = _find_installed(selection.name, artefact.manifest_sha256, cache_dir)
     symbolic = writable_layer(cache_dir).symbolic
+    stated = retracted_models(found.libraries[selection.name], selection.version)
+    retracted = [(model, str(retraction)) for model, retraction in stated.items()]
     if present is not None:
-        return InstalledLibrary(selection.name, selection.version, present, False, index_address, selection.passed_over)
+        return InstalledLibrary(
+            selection.name,
+            selection.version,
+            present,
+            False,
+            index_address,
+            selection.passed_over,
+            retracted=retracted,
+        )
     addresses = artefact_addresses(artefact, index_address)
     with staging_folder(symbolic) as staging, reporting(progress) as report:
         check_free_space(staging, artefact.size + artefact.unpacked_size, f"{selection.name} {selection.version}")
@@ -418,6 +428,7 @@ def install_model_library(
         index_address,
         selection.passed_over,
         _shadow(installed.path, cache_dir),
+        retracted,
     )
 
 

@@ -342,7 +342,7 @@ class Graph:
         Biology 127, 16-32. https://doi.org/10.1016/j.tpb.2019.02.001
         """
         # Imported here because it builds on graph, not the other way round.
-        from .statespace.discretize import discretize
+        from .evaluation.discretize import discretize
 
         return discretize(self, rate, rewards)
 

@@ -253,6 +253,8 @@ class Model:
             If a probability lies outside [0, 1] or is NaN, or as for `pdf`.
         InfiniteExpectationError
             If absorption is not certain.
+        NumericalError
+            If a probability is positive but below 1e-280 in a continuous model, or its quantile too large for a float.
         """
         batch, is_batch = check_theta(theta, self.graph)
         probabilities = check_probabilities(q)

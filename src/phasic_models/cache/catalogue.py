@@ -300,7 +300,7 @@ def _check_meta(path: Path) -> None:
         return
     compat.check(meta, source=str(path))
     if meta.status == "retracted":
-        reason = f": {meta.retraction.reason}" if meta.retraction is not None else ""
+        reason = f": {meta.retraction}" if meta.retraction is not None else ""
         warnings.warn(f"the model {meta.model_name} was retracted by its authors{reason}", UserWarning, stacklevel=5)
 
 

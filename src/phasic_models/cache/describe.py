@@ -112,7 +112,7 @@ def describe_model(
             raise
         notes.append(f"no density at the example values: {error}")
     if meta is not None and meta.retraction is not None:
-        notes.append(f"retracted: {meta.retraction.reason}")
+        notes.append(f"retracted: {meta.retraction}")
     files = [found.base.parent / (found.base.name + suffix) for suffix in (".json", ".meta", ".safetensors")]
     return ModelInfo(
         name=found.name,

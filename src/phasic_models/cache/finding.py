@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import DownloadError, FormatError
+from ..formats import read_meta
 from . import catalogue
+
+if TYPE_CHECKING:
+    from ..remote.index import Index
+    from .catalogue import Located
 
 
 class Hit(NamedTuple):
@@ -18,6 +23,8 @@ class Hit(NamedTuple):
     description: str
     parameters: list[str]
     installed: bool
+    #: Why it must not be used any more, and the version that mends it; empty for nearly all.
+    retraction: str = ""
 
 
 def search_models(
@@ -58,12 +65,23 @@ def search_models(
         manifest = located.library.manifest
         model = located.model
         consider(
-            Hit(located.name, manifest.version, model.description, list(model.parameters), True), manifest.description
+            Hit(
+                located.name,
+                manifest.version,
+                model.description,
+                list(model.parameters),
+                True,
+                retraction(located),
+            ),
+            manifest.description,
         )
     note = ""
     if ask_index:
         try:
-            for hit, library in _offered(index, offline):
+            read = _index(index, offline)
+            for name, hit in found.items():
+                found[name] = hit._replace(retraction=hit.retraction or _stated(read, hit))
+            for hit, library in _offered(read):
                 consider(hit, library)
         except (DownloadError, FormatError, ImportError) as error:
             # What is installed is an answer as well; an unreachable index should not take it away.
@@ -71,17 +89,52 @@ def search_models(
     return sorted(found.values(), key=lambda hit: catalogue.natural_key(hit.name)), note
 
 
-def _offered(index: Sequence[str] | None, offline: bool | None) -> list[tuple[Hit, str]]:
-    from packaging.version import Version
+def retraction(located: Located) -> str:
+    """Return why an installed model was retracted, and the version that mends it, or an empty text."""
+    if located.model.status != "retracted":
+        return ""
+    try:
+        stated = read_meta(located.path(".meta")).retraction
+    except (FormatError, OSError):
+        stated = None
+    return str(stated or "its authors give no reason")
 
+
+def _index(index: Sequence[str] | None, offline: bool | None) -> Index:
     from ..remote.index import read_index
     from ..remote.stores import TransferOptions
 
-    read, _ = read_index(index, options=TransferOptions.from_environment(offline))
+    return read_index(index, options=TransferOptions.from_environment(offline))[0]
+
+
+def _stated(index: Index, hit: Hit) -> str:
+    """Return what the index says of a model that is installed: it may have been retracted since."""
+    from ..remote.index import retracted_models
+
+    category, _, name = hit.name.partition("/")
+    library = index.libraries.get(category)
+    if library is None or hit.version not in library.versions:
+        return ""
+    return str(retracted_models(library, hit.version).get(name, ""))
+
+
+def _offered(index: Index) -> list[tuple[Hit, str]]:
+    from packaging.version import Version
+
+    from ..remote.index import retracted_models
+
     hits = []
-    for category, library in read.libraries.items():
+    for category, library in index.libraries.items():
         version = max(library.versions, key=Version)
+        retracted = retracted_models(library, version)
         for model in library.versions[version].models:
-            hit = Hit(f"{category}/{model.name}", version, model.description, list(model.parameters), False)
+            hit = Hit(
+                f"{category}/{model.name}",
+                version,
+                model.description,
+                list(model.parameters),
+                False,
+                str(retracted.get(model.name, "")),
+            )
             hits.append((hit, library.description))
     return hits

@@ -46,6 +46,8 @@ def _report_install(done: Any) -> None:
         typer.echo(f"passed over {done.category} {version}: {reason}", err=True)
     state = "installed" if done.changed else "is already installed"
     typer.echo(f"{done.category} {done.version} {state} in {done.path}")
+    for model, reason in done.retracted:
+        typer.echo(f"warning: {done.category}/{model} was retracted by its authors: {reason}", err=True)
     if done.shadowed_by is not None:
         typer.echo(f"warning: {done.shadowed_by} is searched earlier, so its models are the ones that load", err=True)
 
@@ -139,6 +141,7 @@ def list_(
             )
         return
     from ..cache.catalogue import list_models, models
+    from ..cache.finding import retraction
     from ..errors import ModelNotFoundError
 
     by_name = {located.name: located for located in models(cache_dir=cache_dir)}
@@ -155,6 +158,7 @@ def list_(
                     "vertices": located.model.vertices,
                     "parameters": located.model.parameters,
                     "status": located.model.status,
+                    "retraction": retraction(located),
                     "hash": located.model.hash,
                     "layer": located.library.layer.origin,
                     "folder": located.library.folder,
@@ -172,11 +176,16 @@ def list_(
             located.library.manifest.version,
             located.model.vertices or "",
             ", ".join(located.model.parameters),
-            located.model.description,
+            _marked(located.model.description, retraction(located)),
         )
         for located in chosen
     ]
     write_table(("model", "version", "vertices", "parameters", "description"), rows, right=("vertices",))
+
+
+def _marked(description: str, retraction: str) -> str:
+    """Put a retraction before a description, where nobody overlooks it."""
+    return f"RETRACTED: {retraction}. {description}" if retraction else description
 
 
 @command
@@ -204,7 +213,10 @@ def search(
     if json_:
         write_json(found)
         return
-    rows = [(hit.name, hit.version, "yes" if hit.installed else "", hit.description) for hit in found]
+    rows = [
+        (hit.name, hit.version, "yes" if hit.installed else "", _marked(hit.description, hit.retraction))
+        for hit in found
+    ]
     if rows:
         write_table(("model", "version", "installed", "description"), rows)
     else:

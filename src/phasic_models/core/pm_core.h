@@ -8,13 +8,14 @@
  *
  * Conventions
  *   - Every function that can fail returns an int: PM_OK or a negative code. pm_message() gives its text.
- *   - Inputs come first, outputs last. On failure outputs are untouched or NULL, and `where` (which may be NULL) says what
- *     was at fault.
+ *   - Inputs come first, outputs last. On failure what a pointer was to be set to is NULL, arrays may hold some of the
+ *     results, and `where` (which may be NULL) says what was at fault.
  *   - Structs that hold const pointers borrow: the caller keeps the arrays alive and unchanged. Structs that the core
  *     allocates are opaque or say so, and have one _free function, which accepts NULL.
  *   - There is no global state. A pm_plan is read-only after its creation, so threads may share it; a pm_workspace belongs
  *     to one thread at a time.
- *   - Compile without floating-point contraction: results are the same to the last bit on every IEEE-754 machine.
+ *   - Compile without floating-point contraction: moments, covariances and gradients of moments are then the same to the
+ *     last bit on every IEEE-754 machine (densities and samples also call exp and log of the C library).
  */
 #ifndef PM_CORE_H
 #define PM_CORE_H
@@ -35,9 +36,7 @@
 #define PM_E_INITIAL (-9)        /* the initial probabilities sum to zero (where.a: theta index) */
 #define PM_E_OVERFLOW (-10)      /* a result exceeds the range of a double (where.a: theta index) */
 #define PM_E_TIME (-11)          /* a time is NaN, negative or, for a discrete graph, not an integer (where.b: entry) */
-#define PM_E_TOLERANCE (-12)     /* the tolerance cannot be kept (where.a: theta index, .value: the error reached) */
-#define PM_E_LIMIT (-13)         /* more work than the limit that the caller set (where.value: the work) */
-#define PM_E_QUANTILE (-14)      /* a probability outside [0, 1], or above the mass of a defective distribution */
+#define PM_E_LIMIT (-12)         /* more work than the limit that the caller set (where.value: the work) */
 
 typedef struct pm_where {
     int64_t a;

@@ -17,9 +17,7 @@ static const struct {
     {PM_E_INITIAL, "the initial probabilities sum to zero"},
     {PM_E_OVERFLOW, "the result is too large for a double"},
     {PM_E_TIME, "a time is negative, NaN or, in a discrete model, not a whole number"},
-    {PM_E_TOLERANCE, "the tolerance cannot be kept"},
     {PM_E_LIMIT, "more work than allowed"},
-    {PM_E_QUANTILE, "a probability is outside the range of the distribution function"},
 };
 
 const char *pm_message(int status) {

@@ -294,7 +294,7 @@ int pm_uniform_sweep(pm_uniform *u, int64_t steps) {
         u->absorbed[k] = rate;
         u->left[k] = total_mass(now, u->n);
         u->steps = k + 1;
-        u->exhausted = u->left[k] < EXHAUSTED;
+        u->exhausted = u->left[k] < PM_EXHAUSTED;
         for (int32_t i = 0; i < u->n; i++) {
             double sum = stay[i] * now[i];
             for (int64_t e = ptr[i]; e < ptr[i + 1]; e++) {

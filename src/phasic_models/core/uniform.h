@@ -10,7 +10,7 @@
 #define PM_CORRECT_EVERY 32
 
 /* Mass below which nothing can contribute to a density above 1e-280. */
-#define EXHAUSTED 1e-290
+#define PM_EXHAUSTED 1e-290
 
 struct pm_uniform {
     int32_t n;             /* transient vertices */

@@ -137,23 +137,38 @@ static void quicken(pm_uniform *u, double duration) {
 /* Poisson weights below e^-745 are zero in a double; further left than this nothing adds to a mass above 1e-300. */
 static double leftmost(double lambda) { return floor(lambda - 9.5 * sqrt(lambda) - 800.0); }
 
+/* Nothing is left to move: what is absorbed stays as it is. */
+static int is_exhausted(const pm_uniform *u, const levels *s) {
+    const int64_t size = (int64_t)u->n * (s->k + 1);
+    for (int64_t i = 0; i < size; i++) {
+        if (s->now[i] > PM_EXHAUSTED) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 static int mix_levels(const pm_plan *p, const pm_uniform *u, const double *rewards, double lambda, int64_t max_steps, levels *s,
                       pm_where *where) {
     const double last = pm_uniform_steps(lambda) + 4.0 * s->k;
-    if (!(last <= (double)max_steps)) {
-        pm_at(where, 0, 0, last);
-        return PM_E_LIMIT;
-    }
-    const int64_t end = (int64_t)last;
-    const int64_t first = leftmost(lambda) > 0.0 ? (int64_t)leftmost(lambda) : 0;
+    const int64_t end = last < (double)max_steps ? (int64_t)last : max_steps;
+    const int64_t first = !(leftmost(lambda) > 0.0) ? 0 : leftmost(lambda) < (double)end ? (int64_t)leftmost(lambda) : end + 1;
     double weight = 0.0;
+    double used = 0.0;
     for (int64_t k = 0; k <= end; k++) {
         if (k >= first) {
             /* The recurrence is renewed now and then, so that its rounding does not add up. */
             weight = (k - first) % 256 == 0 || weight == 0.0 ? pm_poisson((double)k, lambda) : weight * (lambda / (double)k);
             if (weight > 0.0) {
                 add(u, s, weight);
+                used += weight;
             }
+        }
+        if (k % PM_CORRECT_EVERY == 0 && is_exhausted(u, s)) {
+            for (int32_t j = 0; j <= s->k; j++) {
+                s->done[j] += (used < 1.0 ? 1.0 - used : 0.0) * s->absorbed[j];
+            }
+            return PM_OK;
         }
         if (k < end) {
             step(p, u, rewards, s);
@@ -161,6 +176,10 @@ static int mix_levels(const pm_plan *p, const pm_uniform *u, const double *rewar
         if (k % PM_CORRECT_EVERY == PM_CORRECT_EVERY - 1) {
             correct(u, s);
         }
+    }
+    if (last > (double)end) {
+        pm_at(where, 0, 0, last);
+        return PM_E_LIMIT;
     }
     return PM_OK;
 }
@@ -207,12 +226,15 @@ int pm_uniform_advance(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const 
     if (status == PM_OK) {
         read_state(p, u, state, &s);
         if (p->graph.discrete) {
-            if (duration > (double)max_steps) {
+            const int64_t end = duration < (double)max_steps ? (int64_t)duration : max_steps;
+            int exhausted = 0;
+            for (int64_t i = 0; i < end && !exhausted; i++) {
+                step(p, u, rewards, &s);
+                exhausted = i % PM_CORRECT_EVERY == 0 && is_exhausted(u, &s);
+            }
+            if (!exhausted && duration > (double)end) {
                 pm_at(where, 0, 0, duration);
                 status = PM_E_LIMIT;
-            }
-            for (int64_t i = 0; status == PM_OK && i < (int64_t)duration; i++) {
-                step(p, u, rewards, &s);
             }
             if (status == PM_OK) {
                 write_state(p, u, &s, s.now, s.absorbed, out);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import comb
+from math import comb, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .arguments import (
     check_times,
     check_tolerance,
 )
-from .distribution import bounded
+from .distribution import carry, evaluate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -52,8 +52,9 @@ class PiecewiseModel:
     Notes
     -----
     The chain may start in any state at the beginning of an epoch, so its state is carried from one to the next, by
-    uniformization. Moments are carried along: with m_j the vector of E[Y^j; in v], m_j' = m_j S + j m_{j-1} R, a linear
-    equation without negative terms off the diagonal.
+    uniformization or, where that is cheaper, repeated squaring. Moments are carried along by uniformization: with m_j
+    the vector of E[Y^j; in v], m_j' = m_j S + j m_{j-1} R, a linear equation without negative terms off the
+    diagonal.
     """
 
     def __init__(self, plan: Plan, starts: Any) -> None:
@@ -156,8 +157,7 @@ class PiecewiseModel:
             values[i] = self._moments(rows, count, checked, steps)
         return values if is_batch else values[0]
 
-    # -- one parameter history
-    # ------------------------------------------------------------------------------------------
+    # -- one parameter history ----------------------------------------------------------------------------------------
 
     def _moments(self, theta: Floats, k: int, rewards: Floats | None, max_steps: int) -> Floats:
         state = np.zeros((k + 1, self._plan.graph.vertices_length()))
@@ -186,7 +186,7 @@ class PiecewiseModel:
 
     def _values(self, what: str, theta: Floats, times: Floats, tol: float, max_steps: int) -> Floats:
         values = np.empty(times.size)
-        state = self._initial(theta[0])[None]
+        state = self._initial(theta[0])
         # A discrete mass at the step where an epoch begins was decided by the step before, in the old epoch.
         discrete = self._plan.graph.discrete
         epoch_of = np.maximum(np.searchsorted(self.starts, times, side="left" if discrete else "right") - 1, 0)
@@ -195,10 +195,9 @@ class PiecewiseModel:
             here = epoch_of == epoch
             if here.any():
                 since = np.ascontiguousarray(times[here] - start)
-                found = self._plan.uniformize(rows, since, (what,), tol, max_steps, 1, initial=state[0])
-                values[here] = bounded(found)[what][0]
+                values[here] = evaluate(self._plan, rows, since, (what,), tol, max_steps, 1, state)[what][0]
             if epoch + 1 < self.starts.size and (epoch_of > epoch).any():
-                state = self._plan.advance(rows, float(self.starts[epoch + 1] - start), state, None, max_steps)
+                state = carry(self._plan, rows, float(self.starts[epoch + 1] - start), state, max_steps)
         return values
 
     def _initial(self, theta: Floats) -> Floats:
@@ -223,7 +222,7 @@ class PiecewiseModel:
             raise ParameterError(
                 f"theta must have shape ({n}, {p}) or (batch, {n}, {p}), epochs by parameters, not {array.shape}"
             )
-        checked, _ = check_theta(array.reshape(-1, p), self._plan.graph)
+        checked, _ = check_theta(array.reshape(prod(array.shape[:-1]), p), self._plan.graph)
         # Every epoch must have rates that make sense, also those that no asked time reaches.
         self._plan.rate(checked)
-        return checked.reshape(-1, n, p), array.ndim == 3
+        return checked.reshape(checked.shape[0] // n, n, p), array.ndim == 3

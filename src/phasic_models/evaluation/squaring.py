@@ -40,9 +40,13 @@ class TransientChain:
         The graph.
     weights
         Weight of every edge, shape (n_edges,).
+    initial
+        Mass in each vertex at time 0, shape (V,), with what is absorbed already in entry 0; None for that of the graph.
 
     Attributes
     ----------
+    vertices : numpy.ndarray
+        Vertex of each transient state, shape (n,).
     initial : numpy.ndarray
         Probability to start in each transient state, shape (n,).
     absorbed : float
@@ -53,7 +57,7 @@ class TransientChain:
         Rates (discrete: probabilities) of absorption, shape (n,).
     """
 
-    def __init__(self, graph: Graph, weights: Floats) -> None:
+    def __init__(self, graph: Graph, weights: Floats, initial: Floats | None = None) -> None:
         degree = np.diff(graph.edge_ptr)
         transient = np.flatnonzero(degree > 0)[1:]
         self._leaving = [weights[graph.edge_ptr[v] : graph.edge_ptr[v + 1]] for v in transient]
@@ -62,11 +66,15 @@ class TransientChain:
         source = place[np.repeat(np.arange(degree.size), degree)]
         target = place[graph.edge_target]
         first = int(graph.edge_ptr[1])
-        start = weights[:first] / weights[:first].sum()
-        inside = target[:first] >= 0
-        self.initial = np.zeros(transient.size)
-        self.initial[target[:first][inside]] = start[inside]
-        self.absorbed = float(start[~inside].sum())
+        self.vertices = transient
+        if initial is None:
+            start = weights[:first] / weights[:first].sum()
+            inside = target[:first] >= 0
+            self.initial = np.zeros(transient.size)
+            self.initial[target[:first][inside]] = start[inside]
+            self.absorbed = float(start[~inside].sum())
+        else:
+            self.initial, self.absorbed = initial[transient], float(initial[0])
         source, target, weights = source[first:], target[first:], weights[first:]
         inside = target >= 0
         self.jump = np.zeros((transient.size, transient.size))
@@ -83,7 +91,7 @@ class TransientChain:
 
 
 def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bool) -> dict[str, Floats]:
-    """Return pdf, cdf and sf at `times` of a chain, however large rate x time is.
+    """Return state, pdf, cdf and sf at `times` of a chain, however large rate x time is.
 
     Parameters
     ----------
@@ -99,7 +107,7 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     Returns
     -------
     dict
-        ``pdf``, ``cdf`` and ``sf``, each of shape (T,).
+        ``pdf``, ``cdf`` and ``sf``, each of shape (T,), and ``state``, the mass in each transient state, shape (T, n).
 
     Raises
     ------
@@ -155,13 +163,13 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
         at_zero = times == 0
         pdf[at_zero] = chain.absorbed
         done[at_zero] = chain.absorbed
-        survival = state.sum(axis=1)
-        survival[at_zero] = chain.initial.sum()
+        state[at_zero] = chain.initial
     else:
         pdf = state @ chain.exit
-        survival = state.sum(axis=1)
+    survival = state.sum(axis=1)
     # The larger of the two is the complement of the smaller.
-    return {"pdf": pdf, "sf": survival, "cdf": np.where(survival < 0.5, 1.0 - survival, np.minimum(done, 1.0))}
+    below = np.where(survival < 0.5, 1.0 - survival, np.minimum(done, 1.0))
+    return {"state": state, "pdf": pdf, "sf": survival, "cdf": below}
 
 
 def _short_step(chain: TransientChain, rate: float) -> tuple[Floats, Floats]:

@@ -58,6 +58,10 @@ class Retraction(msgspec.Struct, kw_only=True, omit_defaults=True):
     reason: NonEmpty
     fixed_in: str | None = None
 
+    def __str__(self) -> str:
+        """Return the reason, and the version that mends it, for a person to read."""
+        return f"{self.reason} (mended in {self.fixed_in})" if self.fixed_in else self.reason
+
 
 class Stats(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Size of a model and cost of its elimination."""

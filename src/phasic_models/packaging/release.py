@@ -28,9 +28,9 @@ from ..library import (
     updated_lock,
 )
 from ..remote.index import write_release_files
-from .archive import make_tarball
 from .channel import against, index_channel
 from .conda import ALL_PACKAGE, all_recipe_text, package_all, package_library, package_name, recipe_text, require_tools
+from .tarball import pack_library, tarball_name
 from .versions import compatibility_text, version_due
 
 __all__ = ["LibraryRelease", "Release", "check", "make_release", "release_version"]
@@ -298,16 +298,7 @@ def _package(root: Path, out: Path, library: Library, build: LibraryBuild) -> Pa
 
 
 def _tarball(out: Path, build: LibraryBuild) -> Path:
-    from deflate import gzip_compress
-
-    target = out / "archives" / f"{build.category}_models_v{build.version}.tar.gz"
-    # libdeflate at a pinned version, because zlib's bytes differ from one Python to the next.
-    return make_tarball(
-        build.folder,
-        target,
-        mtime=int(_moment(build.created).timestamp()),
-        compress=lambda data: gzip_compress(data, 9),
-    )
+    return pack_library(build.folder, out / "archives" / tarball_name(build.category, build.version))
 
 
 def _moment(created: str) -> datetime:

@@ -13,7 +13,7 @@ import re
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,20 +118,23 @@ class Repository:
 
     def latest_content(self, name: str) -> tuple[bytes, str] | None:
         """Return a small file of the latest release and its lasting address, or None where there is none."""
-        release = self.release("latest", missing_ok=True)
+        # Only 404 says that there is none. To a wrong token the answer would be taken for an empty past, and lost for good.
+        release = self.release("latest", missing_ok=True, missing=(404,))
         for asset in (release or {}).get("assets", []):
             if release is not None and asset.get("name") == name:
                 return self.content(asset), self.download_url(str(release["tag_name"]), name)
         return None
 
-    def release(self, tag: str, *, missing_ok: bool = False) -> dict[str, Any] | None:
-        """Return the API's description of a release."""
+    def release(
+        self, tag: str, *, missing_ok: bool = False, missing: Sequence[int] = (401, 403, 404)
+    ) -> dict[str, Any] | None:
+        """Return the API's description of a release; None for a status in ``missing``, if that is allowed."""
         place = "latest" if tag == "latest" else f"tags/{quote(tag, safe='')}"
         try:
             found: dict[str, Any] = self._call("GET", f"{self.api}/repos/{self.name}/releases/{place}")
             return found
         except DownloadError as error:
-            if missing_ok and isinstance(error.__cause__, _StatusError) and error.__cause__.code in (401, 403, 404):
+            if missing_ok and isinstance(error.__cause__, _StatusError) and error.__cause__.code in missing:
                 return None
             raise
 

@@ -23,6 +23,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from ..errors import CompatibilityError, DownloadError, FormatError, LibraryError, ModelNotFoundError
+from ..formats import Retraction, read_meta
 from .impostors import impostor
 from .stores import TransferOptions, is_remote, join, local_path, require_online
 
@@ -71,13 +72,29 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "tar.gz"
 
 
-class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """What the index says of one model, for searching."""
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the index says of one model.
+
+    Attributes
+    ----------
+    name, description : str
+        The model.
+    vertices : int
+        Its size.
+    parameters : list of str
+        The names of θ.
+    hash : str
+        Its graph hash, by which the same model is known in other versions of the library.
+    retraction : Retraction, optional
+        For a retracted model, why it must not be used any more, and the version of the library that mends it.
+    """
 
     name: str
     description: str = ""
     vertices: Count = 0
     parameters: list[str] = []
+    hash: str = ""
+    retraction: Retraction | None = None
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -439,6 +456,27 @@ def select(
     raise CompatibilityError(f"no version of {name} can be used here:\n{listed}")
 
 
+def retracted_models(library: LibraryEntry, version: str) -> dict[str, Retraction]:
+    """Return which models of a version are retracted, and why, by name.
+
+    A retraction in a later version counts for an earlier one where both hold the very same graph: what is published
+    never changes, so the index is the only place where an old version can be said to be wrong.
+    """
+    later = sorted((number for number in library.versions if Version(number) > Version(version)), key=Version)
+    found: dict[str, Retraction] = {}
+    for model in library.versions[version].models:
+        same = [
+            other
+            for number in later
+            for other in library.versions[number].models
+            if model.hash and (other.name, other.hash) == (model.name, model.hash)
+        ]
+        for entry in (model, *same):
+            if entry.retraction is not None:
+                found.setdefault(model.name, entry.retraction)
+    return found
+
+
 def artefact_addresses(artefact: Artefact, index_address: str) -> list[str]:
     """Return an artefact's mirrors as absolute addresses, in the order in which to try them."""
     addresses = [join(index_address, url) for url in artefact.urls]
@@ -493,6 +531,7 @@ def describe_tarball(path: Path, urls: Iterable[str] | None = None) -> tuple[str
         manifest = check_library(roots[0], source=str(path))
         unpacked = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         compatible = _compatible(manifest)
+        retractions = _retractions(roots[0], manifest)
         manifest_sha256 = sha256_file(roots[0] / "manifest.json")
         content_sha256 = content_digest(roots[0])
     artefact = Artefact(
@@ -510,6 +549,8 @@ def describe_tarball(path: Path, urls: Iterable[str] | None = None) -> tuple[str
             description=model.description or "",
             vertices=model.vertices or 0,
             parameters=list(model.parameters or []),
+            hash=model.hash,
+            retraction=retractions.get(model.name),
         )
         for model in manifest.models
     ]
@@ -517,6 +558,19 @@ def describe_tarball(path: Path, urls: Iterable[str] | None = None) -> tuple[str
         artefacts=[artefact], format_version=manifest.format_version or "1.0", compatible=compatible, models=models
     )
     return manifest.category, manifest.version, manifest.description or "", release
+
+
+def _retractions(folder: Path, manifest: Manifest) -> dict[str, Retraction]:
+    """Return why models of a library are retracted, by name."""
+    found = {}
+    for model in manifest.models:
+        if model.status == "retracted":
+            # Files of an exported library bear the hash instead of the name.
+            paths = [folder / f"{stem}.meta" for stem in (model.name, model.hash)]
+            metas = [read_meta(path) for path in paths if path.is_file()]
+            reasons = [meta.retraction for meta in metas if meta.retraction is not None]
+            found[model.name] = reasons[0] if reasons else Retraction(reason="its authors give no reason")
+    return found
 
 
 def _compatible(manifest: Manifest) -> dict[str, str]:

@@ -46,6 +46,8 @@ class InstalledLibrary(os.PathLike[str]):
         Newer versions that were not taken, and why.
     shadowed_by : pathlib.Path, optional
         Another copy of the same library that is found first, so that this one is not used.
+    retracted : list of (str, str)
+        Its models that must not be used any more by what the index says, and why.
     """
 
     category: str
@@ -55,6 +57,7 @@ class InstalledLibrary(os.PathLike[str]):
     source: str = ""
     passed_over: list[tuple[str, str]] = field(default_factory=list)
     shadowed_by: Path | None = None
+    retracted: list[tuple[str, str]] = field(default_factory=list)
 
     def __fspath__(self) -> str:
         return str(self.path)

@@ -14,15 +14,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from ..errors import DownloadError, FormatError, LibraryError
-from ..formats import read_meta, sha256_file, write_atomic
+from ..errors import DownloadError, LibraryError
+from ..formats import sha256_file, write_atomic
 from ..formats.files import TEMPORARY_PREFIX
-from ..packaging.archive import make_tarball
+from ..packaging.tarball import pack_library, tarball_name
 from .download import download
 from .folders import CHECKSUMS_NAME, ObjectFolder, merged_checksums, update
 from .github import Repository
@@ -335,11 +334,6 @@ def open_shelf(to: str, options: TransferOptions) -> Shelf:
     return ObjectShelf(ObjectFolder(store, unquote(parts.path).strip("/"), to.rstrip("/"), options))
 
 
-def tarball_name(category: str, version: str) -> str:
-    """Return the name under which a library's tarball is published."""
-    return f"{category}_models_v{version}.tar.gz"
-
-
 def pack(library: str | os.PathLike[str], folder: Path, cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Return a library's tarball, packed into ``folder`` where it is not one already.
 
@@ -368,27 +362,7 @@ def pack(library: str | os.PathLike[str], folder: Path, cache_dir: str | os.Path
     copy = folder / manifest.category
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns(".*", "*.lock", CHECKSUMS_NAME))
     remove_junk(copy)
-    target = folder / tarball_name(manifest.category, manifest.version)
-    return make_tarball(copy, target, mtime=_moment(copy), compress=_compressor())
-
-
-def _moment(folder: Path) -> int:
-    """Return when the youngest model of a library was made: a time that the same library always has."""
-    moments = [0]
-    for path in folder.glob("*.meta"):
-        with contextlib.suppress(FormatError, ValueError):
-            created = datetime.fromisoformat((read_meta(path).created or "").replace("Z", "+00:00"))
-            moments.append(int(created.replace(tzinfo=created.tzinfo or timezone.utc).timestamp()))
-    return max(moments)
-
-
-def _compressor() -> Callable[[bytes], bytes | bytearray] | None:
-    """Return the compressor of the releases where it is installed: zlib's bytes differ from one Python to the next."""
-    try:
-        from deflate import gzip_compress
-    except ImportError:
-        return None
-    return lambda data: gzip_compress(data, 9)
+    return pack_library(copy, folder / tarball_name(manifest.category, manifest.version))
 
 
 def publish(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import GraphError, ParameterError
-from ..evaluation.arguments import check_rewards
 from ..graph import Graph
-from .expr import OP_ADD, OP_MUL, Expr, params
+from ..statespace.expr import OP_ADD, OP_MUL, Expr, params
+from .arguments import check_rewards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
