@@ -82,8 +82,19 @@ def main(
             added = add_packages(release.packages, channel)
             console.print(f"Added to {channel}: {', '.join(added) or 'nothing, all were there'}", soft_wrap=True)
     except PhasicModelsError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        _complain(str(error))
         raise typer.Exit(1) from None
+    except OSError as error:
+        # A full or read-only disk; what was begun has been removed.
+        _complain(f"{error.filename or out}: {error.strerror or error}")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        _complain("interrupted; nothing was changed")
+        raise typer.Exit(130) from None
+
+
+def _complain(text: str) -> None:
+    Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -126,4 +137,6 @@ def _show(console: Console, release: Release, out: Path, seconds: float) -> None
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

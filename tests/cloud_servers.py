@@ -51,7 +51,8 @@ _names = (f"bucket-{number}" for number in itertools.count())
 class Page:
     """One path of a Site, and how it behaves.
 
-    ``statuses`` are answered first, one for each request; ``cut_after`` closes the connection after that many bytes, the first
+    ``statuses`` are answered first, one for each request, with ``error_headers``;
+    ``cut_after`` closes the connection after that many bytes, the first
     ``cuts`` times; ``stall_after`` falls silent instead; ``claim`` lies about the length; ``versions`` are contents that change
     from one request to the next; ``shift`` is by how much a resumed answer begins too early.
     """
@@ -72,6 +73,7 @@ class Page:
     delay: float = 0.0
     needs: tuple[str, str] | None = None
     error_body: bytes = b"<html><head><title>Down for maintenance</title></head></html>"
+    error_headers: dict[str, str] = field(default_factory=dict)
 
 
 class Site:
@@ -170,6 +172,9 @@ class Site:
         handler.send_header("Content-Type", content_type or page.content_type)
         if page.etag is not None:
             handler.send_header("ETag", page.etag)
+        if status >= 400:
+            for name, value in page.error_headers.items():
+                handler.send_header(name, value)
         if status == 206:
             handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         if page.chunked:
@@ -275,6 +280,7 @@ class GitHub:
         self.releases: dict[str, dict[str, Any]] = {}
         self.private = False
         self.limits = Counter[str]()
+        self.limit_headers: dict[str, str] = {}
         self.log: list[tuple[str, str, dict[str, str]]] = []
         self.break_uploads = 0
         self.ids = itertools.count(1)
@@ -354,7 +360,8 @@ class GitHub:
         allowed = handler.headers.get("Authorization") == f"Bearer {self.token}"
         if self.limits[handler.command] > 0:
             self.limits[handler.command] -= 1
-            self._send(handler, 403, {"message": "API rate limit exceeded"}, {"X-RateLimit-Remaining": "0"})
+            refusal = {"X-RateLimit-Remaining": "0", **self.limit_headers}
+            self._send(handler, 403, {"message": "API rate limit exceeded"}, refusal)
             return
         download = re.fullmatch(r"/([^/]+/[^/]+)/releases/(?:download/([^/]+)|latest/download)/([^/]+)", path)
         if download:

@@ -13,13 +13,19 @@ import pytest
 
 pytest.importorskip("rattler_build", reason="needs the build group")
 
+import jsonschema
+import yaml
 from conda_helpers import ROOT, mini_repository, serve
+from rattler.package_streaming import extract
 
+from phasic_models import load_model
+from phasic_models.cloud_cache import install_model_library
 from phasic_models.errors import LibraryError
 from phasic_models.library import Lock, discover, load_library
 from phasic_models.packaging.archive import read_checksums, safe_extract
 from phasic_models.packaging.conda import all_recipe_text, package_name, read_package, recipe_text
 from phasic_models.packaging.release import Release, check, make_release, release_version
+from phasic_models.remote.publish import publish
 
 MODELS = ("n_samples_3", "n_samples_5")
 
@@ -144,6 +150,77 @@ def test_update_lock_renews_what_changed_and_says_which_version_is_due(root: Pat
     assert make_release(root, root / "build").written == []
 
 
+def test_publishing_an_installed_library_gives_the_tarball_of_the_build(root: Path, tmp_path: Path) -> None:
+    # The library's time in the lock is now later than that of its files, which are all that an installed copy has.
+    lock = root / "libraries" / "coalescent" / "library.lock"
+    content = json.loads(lock.read_text())
+    assert "created" in content
+    content["created"] = "2031-01-01T00:00:00Z"
+    lock.write_text(json.dumps(content))
+    make_release(root, root / "build", update=True)
+    assert json.loads(lock.read_text())["created"] == "2031-01-01T00:00:00Z"
+    built = root / "build" / "archives" / "coalescent_models_v1.0.0.tar.gz"
+    install_model_library("coalescent", index=root / "build" / "archives", cache_dir=tmp_path / "cache")
+    done = publish("coalescent", str(tmp_path / "mirror"), cache_dir=tmp_path / "cache")
+    assert (tmp_path / "mirror" / done.file).read_bytes() == built.read_bytes()
+    publish(root / "build" / "libraries" / "coalescent", str(tmp_path / "other"))
+    assert (tmp_path / "other" / done.file).read_bytes() == built.read_bytes()
+
+
+def test_a_retracted_model_is_named_wherever_it_is_offered(root: Path, tmp_path: Path) -> None:
+    """1.0.0 is published, then found to be wrong: 1.0.1 says so, of itself and, in the index, of 1.0.0 too."""
+    mirror = str(tmp_path / "mirror")
+    publish(root / "build" / "libraries" / "coalescent", mirror)
+    path = root / "libraries" / "coalescent" / "library.yaml"
+    replace(path, "version: 1.0.0", "version: 1.0.1")
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    [model] = [model for model in document["models"] if model["name"] == "n_samples_5"]
+    model |= {"status": "retracted", "retraction": {"reason": "A rate was doubled.", "fixed_in": "2.0.0"}}
+    path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    make_release(root, root / "build", update=True)
+    publish(root / "build" / "libraries" / "coalescent", mirror)
+    reason = "A rate was doubled. (mended in 2.0.0)"
+
+    schema = json.loads((ROOT / "src" / "phasic_models" / "schemas" / "index.schema.json").read_text())
+    document = json.loads((tmp_path / "mirror" / "index.json").read_text())
+    jsonschema.validate(document, schema)
+    models = document["libraries"]["coalescent"]["versions"]["1.0.1"]["models"]
+    assert [model.get("retraction") for model in models] == [
+        None,
+        {"reason": "A rate was doubled.", "fixed_in": "2.0.0"},
+    ]
+    package = next((root / "build" / "channel" / "noarch").glob("phasic-models-coalescent-1.0.1-*.conda"))
+    extract(package, tmp_path / "package")
+    about = json.loads((tmp_path / "package" / "info" / "about.json").read_text())
+    assert about["description"].endswith(f"Retracted: n_samples_5: {reason}.")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        call = [sys.executable, "-c", "from phasic_models.cli import main; main()", *arguments]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PHASIC", "CONDA"))}
+        variables = kept | {"PHASIC_CACHE_DIR": str(tmp_path / "cache"), "HOME": str(tmp_path), "COLUMNS": "300"}
+        done = subprocess.run(call, env=variables | {"NO_COLOR": "1"}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    assert f"RETRACTED: {reason}" in run("search", "n_samples_5", "--index", mirror).stdout
+    old = run("install", "coalescent==1.0.0", "--index", mirror)
+    assert f"coalescent/n_samples_5 was retracted by its authors: {reason}" in old.stderr
+    assert "RETRACTED" not in run("list").stdout, "its files are what they were"
+    assert f"RETRACTED: {reason}" in run("search", "n_samples_5", "--index", mirror).stdout
+    new = run("install", "coalescent", "--index", mirror)
+    assert "coalescent 1.0.1 installed" in new.stdout
+    assert f"coalescent/n_samples_5 was retracted by its authors: {reason}" in new.stderr
+    assert "n_samples_3" not in new.stderr
+    [line] = [line for line in run("list").stdout.splitlines() if "RETRACTED" in line]
+    assert line.startswith("coalescent/n_samples_5")
+    assert reason in line
+    listed = {entry["name"]: entry["retraction"] for entry in json.loads(run("list", "--json").stdout)}
+    assert listed == {"coalescent/n_samples_3": "", "coalescent/n_samples_5": reason}
+    assert reason in run("info", "coalescent/n_samples_5", "--no-plot").stdout
+    with pytest.warns(UserWarning, match=r"retracted by its authors: A rate was doubled\. \(mended in 2\.0\.0\)"):
+        load_model("coalescent/n_samples_5", cache_dir=tmp_path / "cache")
+
+
 def test_one_category(root: Path) -> None:
     replace(root / "libraries" / "queuing" / "library.yaml", "version:", "versionn:")
     before = {path.name for path in (root / "build" / "channel" / "noarch").glob("*.conda")}
@@ -231,6 +308,38 @@ def test_check_against_what_is_published(root: Path) -> None:
     replace(root / "pyproject.toml", 'version = "1.0.0"', 'version = "1.0.1"')
     make_release(root, root / "build-2", update=True)
     assert check(root, published=str(channel)) == []
+    replace(root / "libraries" / "queuing" / "library.yaml", "\nversion: ", "\nversion: 9")
+    make_release(root, root / "build-2", update=True)
+    [line] = check(root, categories=["queuing"], published=str(channel))
+    assert line.startswith(f"{channel}: nothing was compared")
+    assert "phasic-models-queuing-9" in line
+    [line] = check(root, categories=["queuing"], published=str(package))
+    assert line.startswith(f"{package}: nothing was compared")
+
+
+def test_channel_and_check_by_the_command(root: Path, tmp_path: Path) -> None:
+    channel = tmp_path / "channel"
+    done = command(root, "--channel", str(channel))
+    assert done.returncode == 0, done.stderr
+    assert f"Added to {channel}: phasic-models-coalescent-1.0.0-" in done.stdout
+    again = command(root, "--channel", str(channel))
+    assert "nothing, all were there" in again.stdout
+    same = command(root, "--check", "--against", str(channel))
+    assert (same.returncode, "Nothing differs" in same.stdout) == (0, True), same.stdout
+    replace(root / "libraries" / "coalescent" / "library.yaml", "description: Kingman", "description: Sir Kingman")
+    make_release(root, root / "build", update=True)
+    other = command(root, "--check", "--against", str(channel))
+    assert other.returncode == 1
+    assert "n_samples_3.meta: sha256" in other.stdout
+    before = {path: path.read_bytes() for path in channel.rglob("*") if path.is_file()}
+    refused = command(root, "--channel", str(channel))
+    assert refused.returncode == 1
+    assert "with other bytes. A published build is never replaced" in refused.stderr
+    assert {path: path.read_bytes() for path in channel.rglob("*") if path.is_file()} == before
+    nowhere = command(root, "--check", "--against", str(tmp_path / "nowhere"))
+    assert nowhere.returncode == 1
+    assert "nowhere" in nowhere.stderr
+    assert "Traceback" not in nowhere.stderr
 
 
 def test_no_library_at_all(tmp_path: Path) -> None:

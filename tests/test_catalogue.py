@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -222,3 +223,14 @@ def test_find_by_hash_survives_a_library_that_disappears(tmp_path):
 
 def test_manifest_of_the_fixture_is_whole(tmp_path):
     assert [model.name for model in read_manifest(place_library(tmp_path) / "manifest.json").models] == ["n_2", "n_3"]
+
+
+def test_a_file_in_the_place_of_another_gives_no_number(tmp_path):
+    """Both files are whole; only the hash in the metadata says that one of them does not belong here."""
+    folder = place_library(tmp_path, sizes=(3, 4))
+    shutil.copyfile(folder / "n_4.safetensors", folder / "n_3.safetensors")
+    with pytest.warns(CacheWarning, match=r"n_3\.safetensors: holds another model"):
+        assert mean("deaths/n_3", cache_dir=tmp_path) == pytest.approx(harmonic(3))
+    shutil.copyfile(folder / "n_4.json", folder / "n_3.json")
+    with pytest.raises(FormatError, match=r"no copy of it is intact(.|\n)*holds another model"):
+        load_model("deaths/n_3", cache_dir=tmp_path)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -175,8 +176,8 @@ def test_eval(root):
     ("arguments", "said"),
     [
         (["-t", "x"], "'x' is not a number"),
-        (["-t", "1,2"], "1 parameters: rate"),
-        ([], "1 parameters: rate"),
+        (["-t", "1,2"], "1 parameter: rate"),
+        ([], "1 parameter: rate"),
         (["-t", "speed=1"], "no parameter 'speed'"),
         (["-t", "rate=1,rate=2"], "twice"),
         (["-t", "rate=1", "-t", "3"], "one or the other"),
@@ -215,6 +216,8 @@ def test_verify(root):
     assert "n_2.json" in text
     assert "n_3.meta: missing" in text
     assert f"{key}.safetensors" in text
+    assert "deaths: mend it with: ptd-cache install deaths" in text
+    assert f"{key}: mend it with: nothing to do" in text
     results = {result["name"]: result for result in json.loads(run("verify", "--all", "--json", code=1))}
     assert len(results["deaths"]["problems"]) == 2
     assert "not installed" in mistake("verify", "coalescent", code=3)
@@ -245,6 +248,46 @@ def test_validate(root, monkeypatch):
     assert "ptd-cache install deaths" in text
     [row] = json.loads(run("validate", "--json", code=1))
     assert (row["category"], row["fits"]) == ("deaths", False)
+
+
+def test_validate_prints_the_command_that_mends(root, tmp_path, monkeypatch):
+    """The command of the table is run as it stands; then the table has nothing to complain of."""
+    run("publish", "deaths", "--to", tmp_path / "shelf")
+    monkeypatch.setenv("PHASIC_MODELS_INDEX", str(tmp_path / "shelf"))
+    (root / "symbolic" / "deaths" / "manifest.json").write_text("{")
+    catalogue.forget()
+    [row] = json.loads(run("validate", "--json", code=1))
+    program, *arguments = shlex.split(row["remedy"])
+    assert program == "ptd-cache"
+    run(*arguments)
+    catalogue.forget()
+    [row] = json.loads(run("validate", "--json"))
+    assert (row["fits"], row["remedy"]) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ("shared", "ptd-cache install packaged --cache-dir {root}"),
+        ("conda", "conda install --prefix {environment} --force-reinstall phasic-models-packaged"),
+        (".pixi/envs/default", "pixi reinstall phasic-models-packaged"),
+        (".pixi/envs/paper", "pixi reinstall --environment paper phasic-models-packaged"),
+    ],
+)
+def test_what_others_installed_is_mended_by_their_means(root, tmp_path, monkeypatch, environment, words):
+    prefix = tmp_path / environment
+    cache_root = prefix / "share" / "phasic_cache"
+    folder = place_library(cache_root, category="packaged")
+    if environment == "shared":
+        monkeypatch.setenv("PHASIC_SHARED_CACHE_DIRS", str(cache_root))
+    else:
+        monkeypatch.setenv("CONDA_PREFIX", str(prefix))
+    (folder / "manifest.json").write_text("{")
+    catalogue.forget()
+    expected = words.format(root=cache_root, environment=prefix)
+    row = next(row for row in json.loads(run("validate", "--json", code=1)) if row["category"] == "packaged")
+    assert row["remedy"] == expected
+    assert f"mend it with: {expected}" in mistake("verify", "packaged", code=1)
 
 
 def test_doctor(root):
@@ -369,6 +412,56 @@ def test_completion_script():
     assert "complete" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("info dea", ["deaths/n_2", "deaths/n_3"]), ("remove d", ["deaths"]), ("path d", ["deaths"])],
+)
+def test_names_are_completed(root, words, expected):
+    environment = dict(os.environ, _PTD_CACHE_COMPLETE="complete_bash", COMP_WORDS=f"ptd-cache {words}", COMP_CWORD="2")
+    command = [sys.executable, "-m", "phasic_models.cli"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == expected, done.stderr
+
+
+def test_without_the_engine_of_the_network(root, tmp_path):
+    """What is installed can be used; only what needs the network names the package that is missing."""
+    script = "import sys; sys.modules['obstore'] = None\nfrom phasic_models.cli import main; main()"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run([*command, "list"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    environment = dict(os.environ, PHASIC_MODELS_OFFLINE="0")
+    install = [*command, "install", "deaths", "--index", "http://127.0.0.1:9/"]
+    done = subprocess.run(install, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 1
+    assert "phasic-models[" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_exit_codes(root, tmp_path):
+    """One mistake for each code that docs/cli.md lists."""
+    assert mistake("list", "--cache-dir", "", code=2)
+    assert "not a range" in mistake("install", "deaths=>1", code=2)
+    for place in ("ftp://host/x", "github:owner/repo", "s3://"):
+        assert "write s3://bucket/folder" in mistake("publish", "deaths", "--to", place, code=2)
+    assert "ptd-cache list" in mistake("publish", "nothing", "--to", tmp_path / "shelf", code=3)
+    mistake("install", "deaths", "--index", tmp_path / "absent.json", code=3)
+    run("publish", "deaths", "--to", tmp_path / "shelf")
+    (tmp_path / "index.json").write_text("{")
+    mistake("install", "deaths", "--index", tmp_path / "index.json", code=4)
+    mistake("import", "https://models.example.org/x.tar.gz", code=5)
+    meta = root / "symbolic" / "deaths" / "n_2.meta"
+    document = json.loads(meta.read_text())
+    meta.write_text(json.dumps(document | {"phasic_models_min_version": "99.0.0"}))
+    mistake("info", "deaths/n_2", code=6)
+    (tmp_path / "file").write_text("")
+    meta.write_text(json.dumps(document))
+    mistake("install", "deaths", "--index", tmp_path / "shelf", "--cache-dir", tmp_path / "file", code=7)
+
+
+def test_an_empty_export_says_so(root, tmp_path):
+    assert "no entries of its own" in mistake("export", tmp_path / "out", code=0)
+
+
 def test_unknown_command_and_option(root):
     mistake("frobnicate", code=2)
     mistake("list", "--nonsense", code=2)
@@ -376,4 +469,4 @@ def test_unknown_command_and_option(root):
 
 def test_unwritable_cache(tmp_path, monkeypatch, root):
     (tmp_path / "file").write_text("")
-    assert mistake("import", root / "symbolic" / "deaths", "--cache-dir", Path(tmp_path / "file"), code=5)
+    assert mistake("import", root / "symbolic" / "deaths", "--cache-dir", Path(tmp_path / "file"), code=7)

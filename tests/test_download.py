@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import errno
 import hashlib
 import os
@@ -196,6 +197,62 @@ def test_waits_grow_and_end(site, tmp_path, monkeypatch):
         download(site.serve("/f", statuses=[503] * 50), tmp_path / "f", options=options)
     assert [round(wait / base) for wait, base in zip(waits, (1, 2, 4, 8, 8), strict=True)] == [1] * 5
     assert site.count("/f") == 6
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_asks_for_time_gets_it(site, tmp_path, monkeypatch, status, form):
+    """Retry-After is honoured; the first refusal comes through an engine that hides it."""
+    waits = []
+    monkeypatch.setattr("phasic_models.remote.download.time", SimpleNamespace(sleep=waits.append))
+    asked = "7" if form == "seconds" else email.utils.formatdate(time.time() + 7, usegmt=True)
+    url = site.serve("/f", CONTENT, statuses=[status] * 3, error_headers={"Retry-After": asked})
+    assert get(url, tmp_path / "f", sha256=SHA256).read_bytes() == CONTENT
+    assert waits[0] < 1
+    assert waits[1:] == pytest.approx([7, 7], abs=2)
+    assert site.count("/f") == 4
+
+
+def test_a_busy_server_is_resumed(site, tmp_path):
+    """What had arrived when the server grew busy is not fetched again."""
+    url = site.serve("/f", CONTENT, statuses=[200, 503, 503], cut_after=1_500_000, etag='"one"')
+    assert get(url, tmp_path / "f", sha256=SHA256).read_bytes() == CONTENT
+    ranges = [headers.get("range", "") for _, _, headers in site.requests]
+    assert ranges[0] == ""
+    assert len(set(ranges[1:])) == 1
+    assert ranges[1].startswith("bytes=")
+
+
+@pytest.mark.parametrize("asked", ["3600", "soon", "-3", ""])
+def test_a_server_cannot_make_us_wait_for_ever(site, tmp_path, asked):
+    """An hour is refused at once, with the number; nonsense counts as nothing said."""
+    url = site.serve("/f", CONTENT, statuses=[429] * 50, error_headers={"Retry-After": asked})
+    begin = time.monotonic()
+    words = r"429 .*asks to come back in 3,600 seconds; try again then" if asked == "3600" else r"429 .*4 tries"
+    with pytest.raises(DownloadError, match=words):
+        get(url, tmp_path / "f", sha256=SHA256)
+    assert time.monotonic() - begin < 5
+    assert site.count("/f") == (2 if asked == "3600" else 4)
+
+
+def test_a_mirror_that_asks_for_too_long_is_passed_over(site, tmp_path):
+    busy = site.serve("/busy", CONTENT, statuses=[503] * 50, error_headers={"Retry-After": "3600"})
+    urls = [busy, site.serve("/f", CONTENT)]
+    assert download_first(urls, tmp_path / "f", sha256=SHA256, options=OPTIONS).read_bytes() == CONTENT
+
+
+def test_a_busy_server_s_redirect_gets_no_credentials(site, secure_site, authority, tmp_path, monkeypatch):
+    """After a refusal another engine asks, under the same rules: no token to another host, no way out of TLS."""
+    monkeypatch.setenv("PHASIC_MODELS_CA_BUNDLE", str(authority.pem))
+    url = site.serve("/f", statuses=[503], redirect=secure_site.serve("/g", CONTENT))
+    target = download(url, tmp_path / "f", sha256=SHA256, options=OPTIONS, headers={"Authorization": "Bearer secret"})
+    assert target.read_bytes() == CONTENT
+    assert site.requests[-1][2]["authorization"] == "Bearer secret"
+    assert "authorization" not in secure_site.requests[-1][2]
+    back = secure_site.serve("/back", statuses=[503], redirect=site.serve("/plain", CONTENT))
+    with pytest.raises(DownloadError, match="redirects out of TLS"):
+        get(back, tmp_path / "h", sha256=SHA256)
+    assert site.count("/plain") == 0
 
 
 def test_a_later_run_takes_up_what_a_stopped_one_left(site, tmp_path):

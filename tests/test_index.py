@@ -21,6 +21,7 @@ from phasic_models.errors import (
     ModelNotFoundError,
     OfflineError,
 )
+from phasic_models.formats import Retraction
 from phasic_models.remote.index import (
     DEFAULT_INDEX,
     Artefact,
@@ -38,6 +39,7 @@ from phasic_models.remote.index import (
     parse_index,
     parse_requirement,
     read_index,
+    retracted_models,
     select,
     write_release_files,
 )
@@ -76,12 +78,16 @@ artefacts = st.builds(
     kind=st.sampled_from(["tar.gz", "zip"]),
 )
 ranges = st.tuples(versions, versions).map(lambda pair: f">={pair[0]},<{pair[1]}")
+retractions = st.none() | st.builds(Retraction, reason=texts.filter(bool), fixed_in=st.none() | versions)
 releases = st.builds(
     Release,
     artefacts=st.lists(artefacts, min_size=1, max_size=2),
     format_version=st.sampled_from(["1.0", "1.7", "2.0"]),
     compatible=st.dictionaries(st.sampled_from(["phasic", "phasic-models"]), ranges),
-    models=st.lists(st.builds(ModelEntry, name=texts, description=texts, vertices=st.integers(0, 9)), max_size=2),
+    models=st.lists(
+        st.builds(ModelEntry, name=texts, description=texts, vertices=st.integers(0, 9), retraction=retractions),
+        max_size=2,
+    ),
     retracted=st.sampled_from(["", "", "wrong by a factor of two"]),
 )
 libraries = st.builds(
@@ -413,6 +419,28 @@ def test_the_same_again_only_adds_mirrors():
     twice = merge(once, "coalescent", "1.0", "", release(artefacts=[artefact(urls=["https://m/a.tar.gz"])]))
     assert twice.libraries["coalescent"].versions["1.0"].artefacts[0].urls == ["a.tar.gz", "https://m/a.tar.gz"]
     assert merge(twice, "coalescent", "1.0", "", release()) == twice
+
+
+def test_a_retraction_counts_for_the_very_same_model_of_earlier_versions():
+    def version(hash_: str, reason: str = "") -> Release:
+        retraction = Retraction(reason=reason, fixed_in="2.0.0") if reason else None
+        return release(models=[ModelEntry(name="a", hash=hash_, retraction=retraction), ModelEntry(name="b", hash="b")])
+
+    library = LibraryEntry(
+        versions={
+            "2.0.0": version("right"),
+            "1.10.1": version("wrong", "a rate was doubled"),
+            "1.9.0": version("wrong"),
+            "1.0.0": version("older"),
+            "0.9.0": version(""),
+        }
+    )
+    stated = {number: retracted_models(library, number) for number in library.versions}
+    reason = Retraction(reason="a rate was doubled", fixed_in="2.0.0")
+    assert stated == {"2.0.0": {}, "1.10.1": {"a": reason}, "1.9.0": {"a": reason}, "1.0.0": {}, "0.9.0": {}}
+    index = Index(libraries={"coalescent": library})
+    assert parse_index(encode_index(index)).libraries == index.libraries
+    assert str(reason) == "a rate was doubled (mended in 2.0.0)"
 
 
 def test_what_cannot_be_indexed(tmp_path, make_library):

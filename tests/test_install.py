@@ -207,29 +207,29 @@ def test_upgrade_and_downgrade(channel_folder: Path, tmp_path: Path) -> None:
     assert names(solve(url, "phasic-models-all"))[1] == "phasic-models-coalescent 1.1.0"
 
 
-def test_a_date_in_the_solve_counts_the_time_of_the_lock(release: Release, channel_folder: Path) -> None:
-    """``exclude-newer`` of pixi and uv reads the package's time, which is the lock's and not that of the build."""
+def test_a_date_in_the_solve(release: Release, channel_folder: Path) -> None:
+    """The package bears the time of the lock; a dated solve (exclude-newer) also asks when the channel was indexed."""
     import asyncio
+    from datetime import datetime, timezone
 
     package = next(item for item in release.libraries if item.build.category == "coalescent").package
-    made = read_package(package).index["timestamp"] / 1000
+    made = read_package(package).index["timestamp"]
+    repodata = json.loads((channel_folder / "noarch" / "repodata.json").read_text(encoding="utf-8"))
+    assert repodata["packages.conda"][package.name]["timestamp"] == made
 
-    async def solve_before(seconds: float) -> list[rattler.RepoDataRecord]:
-        from datetime import datetime, timezone
-
-        moment = datetime.fromtimestamp(made, timezone.utc) + timedelta(seconds=seconds)
-        channel = rattler.Channel(channel_folder.as_uri())
+    async def solve_at(moment: datetime) -> list[rattler.RepoDataRecord]:
         return await rattler.solve(
-            [channel],
+            [rattler.Channel(channel_folder.as_uri())],
             ["phasic-models-coalescent"],
             platforms=["noarch"],
             exclude_newer=moment,
             timestamp_policy="require-timestamp",
         )
 
-    assert names(asyncio.run(solve_before(1))) == ["phasic-models-coalescent 1.0.0"]
+    later = datetime.now(timezone.utc) + timedelta(hours=1)
+    assert names(asyncio.run(solve_at(later))) == ["phasic-models-coalescent 1.0.0"]
     with pytest.raises(SolverError):
-        asyncio.run(solve_before(-1))
+        asyncio.run(solve_at(datetime.fromtimestamp(made / 1000, timezone.utc) - timedelta(seconds=1)))
 
 
 def queuing_version() -> str:

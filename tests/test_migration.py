@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_symbolic_cache import death, harmonic, only_these_layers, place_library, snapshot
 
-from phasic_models import load_model
+from phasic_models import SymbolicCache, list_models, load_model
 from phasic_models.cache.migration import STEPS, migrate, migrate_document
 from phasic_models.errors import FormatError
 from phasic_models.formats import FORMAT_VERSION, manifest_problems
@@ -59,6 +59,32 @@ def test_a_minimal_library_is_completed(minimal, tmp_path):
     again = snapshot(minimal)
     assert {line.state for line in migrate([minimal])} == {"current"}
     assert {name: rest[2] for name, rest in snapshot(minimal).items()} == {n: rest[2] for n, rest in again.items()}
+
+
+def test_the_export_of_the_guide(tmp_path):
+    """Format 0 as the guide's second step leaves it: flat, files named by hash, none for the engine, no format version."""
+    cache = SymbolicCache(tmp_path / "own")
+    for n in (2, 3):
+        cache.get_or_compute(death(n))
+    folder = cache.export_library(tmp_path / "root" / "symbolic" / "deaths", description="Deaths")
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    for path in folder.glob("*.meta"):
+        meta = json.loads(path.read_text())
+        assert meta.pop("format_version") == FORMAT_VERSION
+        path.write_text(json.dumps(meta))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest.pop("format_version") == FORMAT_VERSION
+    manifest["checksums"] = {name: sha for name, sha in manifest["checksums"].items() if name.endswith(".json")}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    states = [(line.path.suffix, line.state) for line in migrate([folder])]
+    assert states.count((".safetensors", "added")) == states.count((".meta", "changed")) == 2
+    assert manifest_problems(folder) == []
+    means = [
+        float(load_model(name, cache_dir=tmp_path / "root").expectation([1.0]))
+        for name in list_models(cache_dir=tmp_path / "root")
+    ]
+    assert sorted(means) == pytest.approx([harmonic(2), harmonic(3)])
 
 
 def test_into_another_folder(minimal, tmp_path):

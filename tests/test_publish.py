@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from obstore.store import LocalStore
@@ -416,6 +417,21 @@ def test_github_that_limits_its_rate(token, make_library):
     token.limits.update({"GET": 2, "POST": 2})
     publish(make_library(), f"github:{REPO}@v1.0.0")
     assert token.names(REPO, "v1.0.0") == ["SHA256SUMS", NAME, "index.json"]
+
+
+@pytest.mark.parametrize("header", ["Retry-After", "X-RateLimit-Reset"])
+def test_github_says_for_how_long(token, make_library, monkeypatch, header):
+    waits = []
+    clock = SimpleNamespace(sleep=waits.append)
+    monkeypatch.setattr("phasic_models.remote.retrying.time", clock)
+    token.limits["GET"] = 1
+    token.limit_headers[header] = "9" if header == "Retry-After" else str(int(time.time()) + 9)
+    publish(make_library(), f"github:{REPO}@v1.0.0")
+    assert max(waits) == pytest.approx(9, abs=2)
+    token.limits["GET"] = 1
+    token.limit_headers[header] = "3600" if header == "Retry-After" else str(int(time.time()) + 3600)
+    with pytest.raises(DownloadError, match=r"asks to come back in 3,\d{3} seconds"):
+        publish(make_library(version="1.1.0"), f"github:{REPO}@v1.1.0")
 
 
 def test_an_upload_that_broke_off_is_cleared_away(token, make_library):

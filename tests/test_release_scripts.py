@@ -13,18 +13,22 @@ import pytest
 
 pytest.importorskip("rattler_build", reason="needs the build group")
 
-from cloud_servers import Bucket
+from cloud_servers import Bucket, GitHub
 from conda_helpers import ROOT, mini_repository
 
+from phasic_models.cloud_cache import install_model_library
 from phasic_models.formats import sha256_file
 from phasic_models.packaging.archive import read_checksums
 from phasic_models.packaging.release import make_release
+from phasic_models.remote.index import parse_index, read_index
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="the stand-ins are POSIX scripts"),
     pytest.mark.skipif(shutil.which("bash") is None, reason="the scripts are bash"),
     pytest.mark.skipif(shutil.which("shasum") is None, reason="the scripts use shasum"),
 ]
+
+REPO = "our-org/models"
 
 UV = f"""#!/bin/sh
 # Runs in the environment of the tests what 'uv run --project FOLDER' would run in one of its own.
@@ -76,14 +80,20 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(tmp_path: Path, github: GitHub) -> dict[str, str]:
+    """The variables of a run on GitHub, whose releases are on loopback."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name, text in (("uv", UV), ("gh", GH)):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     (tmp_path / "gh" / "assets").mkdir(parents=True)
-    return {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "GH_STATE": str(tmp_path / "gh")}
+    return {
+        **os.environ,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "GH_STATE": str(tmp_path / "gh"),
+        "GITHUB_REPOSITORY": REPO,
+    }
 
 
 def script(
@@ -103,9 +113,58 @@ def test_the_files_of_a_release(repository: Path, environment: dict[str, str]) -
     assert {"coalescent_models_v1.0.0.tar.gz", "index.json", "sbom.cdx.json", "RELEASE_NOTES.md"} <= set(sums)
     assert sum(name.endswith(".conda") for name in sums) == 3
     assert (folder / "RELEASE_NOTES.md").read_text().strip() == "- The first."
+    assert list(parse_index((folder / "index.json").read_bytes()).libraries["coalescent"].versions) == ["1.0.0"]
     again = script(repository, environment, "release-files", "v1.0.0", "release")
     assert again.returncode == 1
     assert "release is there already" in again.stderr
+
+
+def test_older_versions_stay_installable(
+    repository: Path, environment: dict[str, str], github: GitHub, tmp_path: Path
+) -> None:
+    """The tag v1.1.0 has coalescent 1.1.0; who asks its index, the default one, for 1.0.0 gets that as well."""
+    done = script(repository, environment, "release-files", "v1.0.0", "first")
+    assert done.returncode == 0, done.stderr
+    github.attach(REPO, "v1.0.0", repository / "first")
+    for path, old, new in (
+        (repository / "pyproject.toml", 'version = "1.0.0"', 'version = "1.1.0"'),
+        (repository / "libraries" / "coalescent" / "library.yaml", "version: 1.0.0", "version: 1.1.0"),
+        (repository / "CHANGELOG.md", "## 1.0.0", "## 1.1.0\n\n- The second.\n\n## 1.0.0"),
+    ):
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    make_release(repository, repository / "build", update=True)
+    done = script(repository, environment, "release-files", "v1.1.0", "second")
+    assert done.returncode == 0, done.stderr
+    assert not (repository / "second" / "coalescent_models_v1.0.0.tar.gz").exists()
+    github.attach(REPO, "v1.1.0", repository / "second")
+    latest = f"{github.url}/{REPO}/releases/latest/download/index.json"
+    index, _ = read_index(latest)
+    assert list(index.libraries["coalescent"].versions) == ["1.1.0", "1.0.0"]
+    for wanted, version in (("coalescent==1.0.0", "1.0.0"), ("coalescent", "1.1.0")):
+        assert install_model_library(wanted, index=latest, cache_dir=tmp_path / "cache").version == version
+    # What is compared to the byte does not know of the release before.
+    alone = parse_index((repository / "build" / "archives" / "index.json").read_bytes())
+    assert list(alone.libraries["coalescent"].versions) == ["1.1.0"]
+
+
+@pytest.mark.parametrize("trouble", ["damaged index", "wrong token"])
+def test_a_release_does_not_forget_the_ones_before(
+    repository: Path, environment: dict[str, str], github: GitHub, tmp_path: Path, trouble: str
+) -> None:
+    """Better no release than one whose index has lost the older versions."""
+    before = tmp_path / "before"
+    before.mkdir()
+    (before / "index.json").write_bytes(b"{}")
+    github.attach(REPO, "v0.9.0", before)
+    if trouble == "wrong token":
+        environment["GITHUB_TOKEN"] = "wrong"
+    done = script(repository, environment, "release-files", "v1.0.0", "release")
+    assert done.returncode == 1
+    assert ("401" if trouble == "wrong token" else "not a release index") in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (repository / "release").exists()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +194,46 @@ def test_a_build_that_disagrees_with_its_lock_is_not_released(repository: Path, 
     assert done.returncode == 1
     assert "coalescent/n_samples_3: graph hash is" in done.stderr
     assert not (repository / "release").exists()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="the script packs what git knows")
+def test_two_builds_are_the_same_or_the_script_says_which_file_is_not(
+    repository: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *identity, *arguments], cwd=repository, check=True, capture_output=True)
+
+    (repository / ".gitignore").write_text("build/\n__pycache__/\n")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "first")
+    done = script(repository, environment, "reproduce", str(tmp_path / "sums"))
+    assert done.returncode == 0, done.stderr
+    sums = read_checksums((tmp_path / "sums").read_text())
+    assert {name.rpartition("/")[2].split("_models_v")[0] for name in sums if name.endswith(".tar.gz")} == {
+        "coalescent",
+        "queuing",
+    }
+    assert sum(name.endswith(".conda") for name in sums) == 3
+    assert all(sha256_file(repository / "build" / name) == digest for name, digest in sums.items())
+    # A packer that lets the seed of hashes into the bytes, such as one that writes a set in its order.
+    door = repository / "build_models.py"
+    door.write_text(
+        door.read_text(encoding="utf-8").replace(
+            "    typer.run(main)",
+            "    import atexit\n\n"
+            "    out = Path(__file__).parent / 'build' / 'archives' / 'more.tar.gz'\n"
+            "    atexit.register(lambda: out.write_text(str(hash('a text'))))\n"
+            "    typer.run(main)",
+        ),
+        encoding="utf-8",
+    )
+    git("commit", "--quiet", "--all", "--message", "second")
+    done = script(repository, environment, "reproduce")
+    assert done.returncode == 1
+    assert "more.tar.gz" in done.stdout
+    assert "coalescent" not in done.stdout
 
 
 def test_the_github_release(repository: Path, environment: dict[str, str], tmp_path: Path) -> None:

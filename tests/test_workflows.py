@@ -96,7 +96,20 @@ def test_ci_runs_what_the_readme_promises() -> None:
     assert commands == ["uv run build_models.py", "uv run pytest"]
 
 
+def test_ci_runs_the_core_under_sanitizers_and_valgrind() -> None:
+    jobs = load(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]
+    commands = [step.get("run", "") for job in jobs.values() for step in job["steps"]]
+    for wanted in (
+        "tests/c_runner.py",
+        "tests/c_runner.py --compiler clang",
+        "tests/c_runner.py --valgrind",
+        "tests/fuzz_loader.py --sanitize --seconds 120",
+        "tests/sanitized.py -m pytest tests/test_model.py tests/test_dag.py tests/test_arguments.py",
+    ):
+        assert any(command.endswith(wanted) for command in commands), wanted
+
+
 def test_scripts_that_workflows_call_exist() -> None:
     for path in WORKFLOWS:
-        for script in re.findall(r"\.ci/[\w.-]+", path.read_text(encoding="utf-8")):
+        for script in re.findall(r"(?:\.ci|tests)/[\w./-]+", path.read_text(encoding="utf-8")):
             assert (ROOT / script).is_file(), f"{path.name} calls {script}"

@@ -30,7 +30,9 @@ class Graph:
 
     Vertex 0 is the starting vertex and has no state; its out-edges are initial probabilities, which sum to one. A
     vertex without out-edges is absorbing. Weights are rates or, if `discrete`, jump probabilities; what these lack to
-    one is the chance to stay.
+    one is the chance to stay. Transitions of a state to itself do nothing in continuous time and are part of staying in
+    discrete time; they are dropped, and so are transitions whose weight is zero whatever θ is. A state that is left with
+    none is absorbing.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-/* uniform.c: closed forms in centre and tails, limits, and reuse of the scratch. */
+/* sweep.c and uniform.c: closed forms in centre and tails, limits, and reuse of the scratch. */
 #include <math.h>
 
 #include "chain.h"

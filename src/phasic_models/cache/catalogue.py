@@ -19,7 +19,7 @@ from .entries import CacheWarning, Stamp, is_hash, stamp
 
 if TYPE_CHECKING:
     from ..dag import SymbolicDAG
-    from ..formats import Manifest, ManifestModel
+    from ..formats import Manifest, ManifestModel, ModelMeta
     from ..model import Model
     from .prefix import Layer
 
@@ -251,13 +251,21 @@ def open_checked(base: Path, failures: list[FormatError]) -> SymbolicDAG | None:
     CompatibilityError
         The metadata says that the model does not fit the installed versions.
     """
-    dag = open_unchecked(base, failures)
-    if dag is not None:
-        _check_meta(base.parent / (base.name + ".meta"))
+    from .. import compat
+
+    path = base.parent / (base.name + ".meta")
+    meta = _read_meta(path)
+    dag = open_unchecked(base, failures, None if meta is None else meta.graph_hash)
+    if dag is None or meta is None:
+        return dag
+    compat.check(meta, source=str(path))
+    if meta.status == "retracted":
+        reason = f": {meta.retraction}" if meta.retraction is not None else ""
+        warnings.warn(f"the model {meta.model_name} was retracted by its authors{reason}", UserWarning, stacklevel=4)
     return dag
 
 
-def open_unchecked(base: Path, failures: list[FormatError]) -> SymbolicDAG | None:
+def open_unchecked(base: Path, failures: list[FormatError], graph_hash: str | None = None) -> SymbolicDAG | None:
     """Open ``<base>.safetensors``, else ``<base>.json``.
 
     Parameters
@@ -266,6 +274,8 @@ def open_unchecked(base: Path, failures: list[FormatError]) -> SymbolicDAG | Non
         Path without suffix.
     failures
         Collects the errors of files that exist and cannot be used.
+    graph_hash
+        The hash that the graph must have; another one belongs to another model, whose file was put in this place.
 
     Returns
     -------
@@ -277,31 +287,35 @@ def open_unchecked(base: Path, failures: list[FormatError]) -> SymbolicDAG | Non
     for suffix in READABLE:
         path = base.parent / (base.name + suffix)
         try:
-            return formats.open_dag(path)
+            dag = formats.open_dag(path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except FormatError as error:
             failures.append(error)
         except OSError as error:
             failures.append(FormatError(f"{path}: cannot be read: {error.strerror or error}"))
+        else:
+            if graph_hash is None or dag.content_hash() == graph_hash:
+                return dag
+            failures.append(
+                FormatError(
+                    f"{path}: holds another model: its graph hash is {dag.content_hash()}, and {base.name}.meta says {graph_hash}"
+                )
+            )
     return None
 
 
-def _check_meta(path: Path) -> None:
-    from .. import compat, formats
+def _read_meta(path: Path) -> ModelMeta | None:
+    from .. import formats
 
     try:
-        meta = formats.read_meta(path)
+        return formats.read_meta(path)
     except FileNotFoundError:
-        return
+        return None
     except (FormatError, OSError) as error:
         # The numbers do not depend on the metadata; the warning says that the check of versions was not possible.
         warnings.warn(f"compatibility not checked: {error}", CacheWarning, stacklevel=5)
-        return
-    compat.check(meta, source=str(path))
-    if meta.status == "retracted":
-        reason = f": {meta.retraction}" if meta.retraction is not None else ""
-        warnings.warn(f"the model {meta.model_name} was retracted by its authors{reason}", UserWarning, stacklevel=5)
+        return None
 
 
 def _alias(layer: Layer, category: str, name: str) -> Path | None:

@@ -245,7 +245,9 @@ def parse_theta(texts: Sequence[str], names: Sequence[str]) -> list[float]:
         raise ParameterError("θ is given partly by name and partly in order; do one or the other")
     if not named:
         if len(parts) != len(names):
-            raise ParameterError(f"θ has {len(parts)} values, the model has {len(names)} parameters: {expected}")
+            count = f"{len(parts)} value{'' if len(parts) == 1 else 's'}"
+            ending = "" if len(names) == 1 else "s"
+            raise ParameterError(f"θ has {count}, the model has {len(names)} parameter{ending}: {expected}")
         return [_number(part, name) for part, name in zip(parts, names, strict=True)]
     values: dict[str, float] = {}
     for part in named:

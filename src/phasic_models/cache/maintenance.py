@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 import shutil
 import sys
 import time
@@ -32,6 +33,7 @@ class Verified(NamedTuple):
     files: int
     bytes: int
     problems: tuple[str, ...]
+    remedy: str = ""
 
 
 class Compatibility(NamedTuple):
@@ -110,12 +112,14 @@ def verify(
             f"not installed: {', '.join(missing)}. Install with: ptd-cache install {missing[0]}; searched:\n"
             f"{prefix.describe(layers)}"
         )
-    for category, folder, _ in found:
+    for category, folder, layer in found:
         if not names or category in names:
-            yield _verify_library(category, folder)
+            result = _verify_library(category, folder)
+            yield result._replace(remedy=_remedy(category, layer, damaged=True) if result.problems else "")
     if everything and not names:
         for entry in SymbolicCache(cache_dir).list_entries():
-            yield _verify_entry(entry.hash, entry.layer)
+            result = _verify_entry(entry.hash, entry.layer)
+            yield result._replace(remedy=_remedy_of_entry(entry.layer, layers) if result.problems else "")
 
 
 def _library_folders(layers: list[Layer], *, hidden: bool = False) -> list[tuple[str, Path, Layer]]:
@@ -180,6 +184,31 @@ def _verify_entry(key: str, folder: Path) -> Verified:
     return Verified(key, folder, files, size, tuple(problems))
 
 
+# -- how to mend ------------------------------------------------------------------------------------------------------
+
+
+def _remedy(category: str, layer: Layer, *, damaged: bool) -> str:
+    """Return the command that replaces a library where it lies; what a package manager installed is left to it."""
+    if layer.origin not in ("sys.prefix", "CONDA_PREFIX"):
+        # A shared folder comes before the home, so a good copy at home would not be found.
+        explicit = f" --cache-dir {shlex.quote(str(layer.root))}"
+        ordinary = layer.origin in ("home", prefix.CACHE_DIR_VARIABLE) and layer.writable
+        return f"ptd-cache install {category}{'' if ordinary else explicit}"
+    package = f"phasic-models-{category}"
+    environment = layer.root.parents[len(prefix.PREFIX_FOLDER) - 1]
+    if ".pixi" in environment.parts:
+        name = "" if environment.name == "default" else f" --environment {environment.name}"
+        return f"pixi reinstall{name} {package}" if damaged else f"pixi upgrade {package}"
+    where = f"--prefix {shlex.quote(str(environment))}"
+    return f"conda install {where} --force-reinstall {package}" if damaged else f"conda update {where} {package}"
+
+
+def _remedy_of_entry(folder: Path, layers: list[Layer]) -> str:
+    if any(layer.writable and layer.symbolic == folder for layer in layers):
+        return "nothing to do: it is set aside and computed again when it is next asked for"
+    return "nothing to do: it is passed over and computed again in your own cache"
+
+
 # -- validate ---------------------------------------------------------------------------------------------------------
 
 
@@ -189,12 +218,10 @@ def compatibility(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Co
     layers = prefix.layers(cache_dir)
     readable = {library.folder: library for library in catalogue.libraries(layers=layers)}
     for category, folder, layer in _library_folders(layers):
-        remedy = f"ptd-cache install {category}"
-        if layer.origin in ("sys.prefix", "CONDA_PREFIX"):
-            remedy = f"pixi upgrade phasic-models-{category}   or: conda update phasic-models-{category}"
         library = readable.get(folder)
         if library is None:
-            rows.append(Compatibility(category, "?", folder, "?", "?", False, "its manifest.json is damaged", remedy))
+            mend = _remedy(category, layer, damaged=True)
+            rows.append(Compatibility(category, "?", folder, "?", "?", False, "its manifest.json is damaged", mend))
             continue
         manifest = library.manifest
         pairs = (
@@ -210,11 +237,8 @@ def compatibility(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Co
             compat.check(manifest, source=category)
         except CompatibilityError as error:
             reason = str(error)
-        rows.append(
-            Compatibility(
-                category, manifest.version, folder, requires, present, not reason, reason, remedy if reason else ""
-            )
-        )
+        mend = _remedy(category, layer, damaged=False) if reason else ""
+        rows.append(Compatibility(category, manifest.version, folder, requires, present, not reason, reason, mend))
     return rows
 
 
@@ -370,7 +394,7 @@ def examine(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Finding]
 
 def _toolkit() -> Finding:
     version = compat.installed_version("phasic-models")
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     if version is None:
         return Finding("note", "phasic-models", f"runs from its source in {here}; versions cannot be compared")
     return Finding("ok", "phasic-models", f"{version} in {here}")

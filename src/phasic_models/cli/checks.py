@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import CacheDir, InstalledLibraries, Json
+from .options import CacheDir, InstalledLibraries, Json, complete_library
 from .output import FOUND_PROBLEMS, command, size_text, write_json, write_table
 
 
@@ -47,7 +47,8 @@ def verify(
     damaged = [result for result in results if result.problems]
     if damaged:
         if not json_:
-            typer.echo(f"reinstall what is damaged, as in: ptd-cache install {damaged[0].name}", err=True)
+            for result in damaged:
+                typer.echo(f"{result.name}: mend it with: {result.remedy}", err=True)
         raise typer.Exit(FOUND_PROBLEMS)
 
 
@@ -112,7 +113,10 @@ def prune(
 
 @command
 def path(
-    library: Annotated[str | None, typer.Argument(help="A library; without it, the folder that is written to.")] = None,
+    library: Annotated[
+        str | None,
+        typer.Argument(help="A library; without it, the folder that is written to.", autocompletion=complete_library),
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every layer, in look-up order.")] = False,
     cache_dir: CacheDir = None,
     json_: Json = False,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .options import CacheDir, Index, Json, Offline
+from ..errors import LibraryError, ModelNotFoundError, ParameterError
+from .options import CacheDir, Index, Json, Offline, complete_library
 from .output import command, size_text, write_json, write_table
 
 
@@ -30,7 +32,14 @@ def install(
         ptd-cache install coalescent --index https://models.example.org/index.json
     """
     from ..cloud_cache import install_model_library
+    from ..remote.index import parse_requirement
 
+    # All of them before the first is fetched: a typing error in the second is known at once.
+    for library in libraries:
+        try:
+            parse_requirement(library)
+        except LibraryError as error:
+            raise ParameterError(str(error)) from None
     results = []
     for library in libraries:
         done = install_model_library(library, index=index or None, cache_dir=cache_dir, offline=offline)
@@ -72,12 +81,14 @@ def import_(
         ptd-cache import https://example.com/models/coalescent_v1.tar.gz --symbolic
     """
     from ..cache.cache_exchange import import_from
+    from ..cache.prefix import writable_layer
 
     hashes = import_from(source, cache_dir=cache_dir, sha256=sha256, offline=offline)
+    into = writable_layer(cache_dir).symbolic
     if json_:
-        write_json({"source": source, "imported": hashes})
+        write_json({"source": source, "imported": hashes, "path": into})
     else:
-        typer.echo(f"imported {len(hashes)} models from {source}")
+        typer.echo(f"imported {len(hashes)} {_models(len(hashes))} from {source} into {into}")
 
 
 @command
@@ -107,12 +118,22 @@ def export(
     if json_:
         write_json({"path": folder, "models": models})
     else:
-        typer.echo(f"exported {models} models to {folder}")
+        typer.echo(f"exported {models} {_models(models)} to {folder}")
+        if not models:
+            typer.echo(
+                "the cache has no entries of its own; models of libraries are exported by hash, which "
+                "`ptd-cache list --json` shows",
+                err=True,
+            )
+
+
+def _models(count: int) -> str:
+    return "model" if count == 1 else "models"
 
 
 @command
 def list_(
-    category: Annotated[str | None, typer.Argument(help="Only this library.")] = None,
+    category: Annotated[str | None, typer.Argument(help="Only this library.", autocompletion=complete_library)] = None,
     entries: Annotated[bool, typer.Option("--entries", help="The cache's entries by hash, instead of models.")] = False,
     cache_dir: CacheDir = None,
     json_: Json = False,
@@ -227,7 +248,9 @@ def search(
 
 @command
 def remove(
-    libraries: Annotated[list[str], typer.Argument(help="Libraries that ptd-cache installed.")],
+    libraries: Annotated[
+        list[str], typer.Argument(help="Libraries that ptd-cache installed.", autocompletion=complete_library)
+    ],
     cache_dir: CacheDir = None,
     json_: Json = False,
 ) -> None:
@@ -265,8 +288,16 @@ def publish(
 
         ptd-cache publish build/libraries/coalescent --to github:my-org/models@v1.0.0
     """
+    from ..remote.publish import TARGETS
     from ..remote.publish import publish as publish_library
 
+    places = r"(?:s3|gs|az)://[^/].*|file://.+|github:[^/@]+/[^/@]+@.+"
+    if ("://" in to or to.startswith("github:")) and not re.fullmatch(places, to, re.IGNORECASE):
+        raise ParameterError(f"{to!r}: cannot publish there; write {TARGETS}")
+    if not Path(library).expanduser().exists() and not _is_installed(library, cache_dir):
+        raise ModelNotFoundError(
+            f"{library!r} is neither a file, nor a folder, nor an installed library; `ptd-cache list` shows those"
+        )
     done = publish_library(library, to, cache_dir=cache_dir, offline=offline)
     if json_:
         write_json(done)
@@ -274,6 +305,15 @@ def publish(
     state = "published" if done.changed else "was published already:"
     typer.echo(f"{done.category} {done.version} {state} {done.url}")
     typer.echo(f"index: {done.index}")
+
+
+def _is_installed(library: str, cache_dir: Path | None) -> bool:
+    from ..cache.maintenance import library_folder
+
+    try:
+        return library_folder(library, cache_dir=cache_dir).is_dir()
+    except ModelNotFoundError:
+        return False
 
 
 def register(app: typer.Typer) -> None:

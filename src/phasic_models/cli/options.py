@@ -14,10 +14,18 @@ def _complete_model(incomplete: str) -> list[str]:
     return [name for name in list_models() if name.startswith(incomplete)]
 
 
-def _complete_library(incomplete: str) -> list[str]:
+def complete_library(incomplete: str) -> list[str]:
+    """List the installed libraries whose names begin so."""
     from ..cache.catalogue import list_models
 
     return sorted({name.split("/")[0] for name in list_models() if name.startswith(incomplete)})
+
+
+def _folder(text: str) -> Path:
+    # An unset variable in a script gives an empty text, which would otherwise mean the working directory.
+    if not text.strip():
+        raise typer.BadParameter("it is empty; name a folder, or leave the option out")
+    return Path(text)
 
 
 Model = Annotated[
@@ -27,12 +35,19 @@ Model = Annotated[
     ),
 ]
 InstalledLibraries = Annotated[
-    list[str] | None, typer.Argument(help="Installed libraries.", autocompletion=_complete_library)
+    list[str] | None, typer.Argument(help="Installed libraries.", autocompletion=complete_library)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of text.")]
 CacheDir = Annotated[
     Path | None,
-    typer.Option("--cache-dir", help="Cache root to search first and to write to.", envvar=[], show_default=False),
+    typer.Option(
+        "--cache-dir",
+        help="Cache root to search first and to write to.",
+        envvar=[],
+        show_default=False,
+        parser=_folder,
+        metavar="FOLDER",
+    ),
 ]
 Offline = Annotated[
     bool | None,

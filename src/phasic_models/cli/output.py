@@ -33,15 +33,15 @@ NETWORK = 5
 INCOMPATIBLE = 6
 DISK = 7
 
-# The first that fits counts: DownloadError is an OSError too.
+# The first that fits counts: DownloadError is an OSError too, and so is a local file or mirror that is not there.
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ModelNotFoundError, NOT_FOUND),
     (CompatibilityError, INCOMPATIBLE),
+    (FileNotFoundError, NOT_FOUND),
     (DownloadError, NETWORK),
     (FormatError, DAMAGED),
     (LibraryError, DAMAGED),
     (ParameterError, USAGE),
-    (FileNotFoundError, NOT_FOUND),
     (OSError, DISK),
     (ValueError, USAGE),
     (PhasicModelsError, FOUND_PROBLEMS),
@@ -64,7 +64,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except (PhasicModelsError, OSError, ValueError) as error:
-            code = next(code for kind, code in _CODES if isinstance(error, kind))
+            code = _code(error)
             if not isinstance(error, PhasicModelsError) and not isinstance(error, OSError) and _debug():
                 raise
             complain(_text(error))
@@ -76,6 +76,12 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(FOUND_PROBLEMS) from None
 
     return wrapped
+
+
+def _code(error: BaseException) -> int:
+    code = next(code for kind, code in _CODES if isinstance(error, kind))
+    # A transfer that the disk stopped, not the network.
+    return DISK if code == NETWORK and isinstance(error, OSError) and error.errno is not None else code
 
 
 def _debug() -> bool:

@@ -62,6 +62,8 @@ double pm_uniform_correction(double total, double done, double left);
 int pm_uniform_mix(pm_uniform *u, pm_sequence what, double lambda, double tol, int64_t max_steps, double *out, pm_where *where);
 /* Steps after which Poisson(lambda) has less than about 1e-20 left. */
 double pm_uniform_steps(double lambda);
+/* The largest total rate of a row at the weights of the workspace (one lane); 1 for a discrete graph. */
+double pm_largest_rate(const pm_plan *p, const pm_workspace *ws);
 /* Total rate of a row at the weights of the workspace (one lane). */
 double pm_total_rate(const pm_plan *p, const pm_workspace *ws, int32_t row);
 /* The largest of n values that are not negative, 0 if there are none. */

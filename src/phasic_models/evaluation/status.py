@@ -37,6 +37,16 @@ def _slot_text(graph: Graph, slot: int) -> str:
     return f"the transition from {_state_text(graph, source)} to {_state_text(graph, target)}"
 
 
+def _negative_text(graph: Graph, theta: Floats | None, row: int) -> str:
+    """Name the first negative parameter, the likely cause of a negative weight; empty if there is none."""
+    negative = np.flatnonzero(theta[row] < 0) if theta is not None else np.empty(0, dtype=np.intp)
+    if theta is None or negative.size == 0:
+        return ""
+    j = int(negative[0])
+    where = f"theta[{row}, {j}]" if theta.shape[0] > 1 else f"theta[{j}]"
+    return f"{where} ({graph.param_names[j]}) is {theta[row, j]}: "
+
+
 def theta_text(theta: Floats | None, row: int) -> str:
     """Say where in the batch something happened; empty if there are no parameters."""
     if theta is None or theta.shape[1] == 0:
@@ -71,7 +81,7 @@ def check(status: int, where: Any, graph: Graph, theta: Floats | None = None, ti
     if status == lib.PM_E_NOT_FINITE:
         raise ParameterError(f"the weight of {_slot_text(graph, b)} is {value}{at}")
     if status == lib.PM_E_NEGATIVE:
-        raise ParameterError(f"the weight of {_slot_text(graph, b)} is negative, {value}{at}")
+        raise ParameterError(f"{_negative_text(graph, theta, a)}the weight of {_slot_text(graph, b)} is negative, {value}{at}")
     if status == lib.PM_E_PROBABILITY:
         raise ParameterError(f"the jump probabilities out of {_state_text(graph, b)} sum to {value}{at}, more than 1")
     if status == lib.PM_E_INFINITE and value == 1.0:

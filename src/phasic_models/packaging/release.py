@@ -176,9 +176,17 @@ def check(
         if built is not None:
             lines += _compare_folders(out, built, [*release.packages, *(item.tarball for item in release.libraries)])
         if published is not None:
+            compared = False
             for package in release.packages:
                 found = against(package, published, Path(scratch))
+                compared |= found is not None
                 lines += [f"{package.name}: {line}" for line in found or ()]
+            if not compared:
+                # Silence would read as "the same", although the address may just be wrong.
+                lines.append(
+                    f"{published}: nothing was compared, it has no package of this name, version and build number: "
+                    + ", ".join(package.name for package in release.packages)
+                )
         return lines
 
 

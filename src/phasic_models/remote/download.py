@@ -13,10 +13,8 @@ import re
 import shutil
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,9 +23,9 @@ from ..formats.files import TEMPORARY_PREFIX, sha256_file
 from ..progress import Progress
 from .impostors import impostor
 from .ownership import given_up, is_abandoned, tag
-from .retrying import Overtaken, Retry, judge, reason, waits
+from .plain_http import Answer, open_plainly
+from .retrying import Overtaken, Retry, judge, reason, wait_as_asked, waits
 from .stores import (
-    USER_AGENT,
     RemoteObject,
     TransferOptions,
     is_remote,
@@ -35,7 +33,6 @@ from .stores import (
     open_address,
     require_online,
     scheme_of,
-    ssl_context,
 )
 
 _CHUNK = 1 << 18
@@ -44,17 +41,6 @@ _REAL_PROGRESS = 1 << 16
 _PART = ".part"
 # Room that a download leaves on the disk for everybody else.
 _RESERVE = 16 << 20
-
-
-@dataclass
-class _Answer:
-    """What a server sent: the position and size that it claims, and the bytes."""
-
-    start: int
-    size: int | None
-    etag: str | None
-    content_type: str
-    chunks: Iterator[Any]
 
 
 def normalise_sha256(text: str, what: str = "checksum") -> str:
@@ -91,6 +77,15 @@ def check_free_space(folder: Path, needed: int, what: str) -> None:
             f"not enough room on the disk for {what}: it needs {needed:,} bytes "
             f"(and {_RESERVE:,} to spare), {folder} has {free:,} free",
         )
+
+
+class MissingFileError(DownloadError, FileNotFoundError):
+    """A file of this machine, to be copied or read, is not there."""
+
+
+def _unreadable(path: Path, error: OSError, why: str = "") -> DownloadError:
+    message = f"cannot read {path}{why}: {error.strerror or error}"
+    return MissingFileError(message) if isinstance(error, FileNotFoundError) else _with_errno(error.errno, message)
 
 
 def _with_errno(number: int | None, message: str) -> DownloadError:
@@ -211,7 +206,7 @@ def fetch_bytes(
             with path.open("rb") as stream:
                 data = stream.read(limit + 1)
         except OSError as error:
-            raise _with_errno(error.errno, f"cannot read {path}: {error.strerror or error}") from error
+            raise _unreadable(path, error) from error
         if len(data) > limit:
             raise DownloadError(f"{path} is larger than the {limit:,} bytes that a {expect} may have")
         return data
@@ -290,6 +285,9 @@ class _Transfer:
         self.done = 0
         # Whether the bytes so far came in more than one answer, so that a wrong checksum may mean a bad joint.
         self.mixed = False
+        # Whether the server said that it has too much to do. The engine hides how long it asks to be left alone, so the next
+        # request goes another way.
+        self.busy = False
 
     def run(self) -> None:
         """Try until the whole file is there and right."""
@@ -327,7 +325,11 @@ class _Transfer:
                         f"could not fetch {self.url} into {self.target}: {failure} "
                         f"({tries} tries; {self._so_far()} received)"
                     ) from failure.__cause__
-            time.sleep(next(pauses))
+                try:
+                    pause = wait_as_asked(failure, next(pauses), self._named(), self.options)
+                except DownloadError as error:
+                    raise _Interrupted(str(error)) from failure.__cause__
+            time.sleep(pause)
 
     def _open_part(self) -> IO[bytes]:
         try:
@@ -399,7 +401,7 @@ class _Transfer:
         if expected is not None and self.done < expected:
             raise Retry(f"the server stopped at {self.done:,} of {expected:,} bytes")
 
-    def _check_claim(self, answer: _Answer) -> None:
+    def _check_claim(self, answer: Answer) -> None:
         """Refuse an answer whose announced size cannot be right."""
         if answer.size is None:
             return
@@ -431,7 +433,7 @@ class _Transfer:
                 raise Retry(why, from_start=True)
             raise self._refuse(why)
 
-    def _open(self) -> _Answer:
+    def _open(self) -> Answer:
         """Ask for the bytes from where we are."""
         if not is_remote(self.url):
             return _open_local(self.url, self.done, self.target)
@@ -443,11 +445,16 @@ class _Transfer:
             verdict = judge(error, self._named())
             if isinstance(verdict, Overtaken):
                 verdict = Retry("the file changed while it was fetched", from_start=True)
+            # Buckets do not send the header, and only their engine can sign a request.
+            plain = isinstance(self.source, str) and scheme_of(self.url) in ("http", "https")
+            self.busy = self.busy or (plain and re.search(r"status code: (429|503)", str(error)) is not None)
             raise verdict from error
 
-    def _open_remote(self) -> _Answer:
+    def _open_remote(self) -> Answer:
         import obstore
 
+        if self.busy:
+            return open_plainly(self.url, self.options, headers=self.headers, start=self.done, etag=self.etag)
         if isinstance(self.source, str):
             store, key = open_address(self.url, self.options, headers=self.headers)
         else:
@@ -461,11 +468,12 @@ class _Transfer:
             result = obstore.get(store, key, options=request)
         except Exception as error:
             if "Content-Length" in str(error) and scheme_of(self.url) in ("http", "https"):
-                return self._open_unsized()
+                # An answer that does not announce its length, which the engine refuses to read.
+                return open_plainly(self.url, self.options, headers=self.headers)
             raise
         meta = result.meta
         content_type = str(result.attributes.get("Content-Type", ""))
-        return _Answer(result.range[0], meta["size"], meta.get("e_tag"), content_type, self._chunks(result))
+        return Answer(result.range[0], meta["size"], meta.get("e_tag"), content_type, self._chunks(result))
 
     def _chunks(self, result: Any) -> Iterator[Any]:
         try:
@@ -473,35 +481,19 @@ class _Transfer:
         except Exception as error:
             raise judge(error, self._named()) from error
 
-    def _open_unsized(self) -> _Answer:
-        """Read an answer that does not announce its length, which the object-store engine refuses to."""
-        request = urllib.request.Request(self.url, headers={"User-Agent": USER_AGENT, **(self.headers or {})})
-        opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=ssl_context()))
-        try:
-            response = opener.open(request, timeout=self.options.timeout)
-        except urllib.error.URLError as error:
-            raise Retry(reason(error), from_start=True) from error
 
-        def chunks() -> Iterator[bytes]:
-            with response:
-                while chunk := response.read(_CHUNK):
-                    yield chunk
-
-        return _Answer(0, None, None, response.headers.get("Content-Type", ""), chunks())
-
-
-def _open_local(url: str, offset: int, target: Path) -> _Answer:
+def _open_local(url: str, offset: int, target: Path) -> Answer:
     path = local_path(url)
     try:
         stream = path.open("rb")
         size = os.fstat(stream.fileno()).st_size
         stream.seek(offset)
     except OSError as error:
-        raise _with_errno(error.errno, f"cannot read {path} (to become {target}): {error.strerror or error}") from error
+        raise _unreadable(path, error, f" (to become {target})") from error
 
     def chunks() -> Iterator[bytes]:
         with stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
 
-    return _Answer(offset, size, None, "", chunks())
+    return Answer(offset, size, None, "", chunks())

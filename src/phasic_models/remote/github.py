@@ -23,7 +23,8 @@ from ..errors import DownloadError, FormatError
 from ..formats import sha256_file
 from ..packaging.archive import read_checksums
 from .download import download, fetch_bytes
-from .retrying import patiently
+from .plain_http import asked_wait
+from .retrying import StatusError, patiently
 from .stores import USER_AGENT, TransferOptions, require_online, ssl_context
 
 CHECKSUMS_NAME = "SHA256SUMS"
@@ -36,14 +37,6 @@ class Asset:
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class _StatusError(Exception):
-    """An HTTP answer other than success, worded as the object-store engine words it, so that one judge serves both."""
-
-    def __init__(self, code: int, phrase: str, body: str) -> None:
-        super().__init__(f"status code: {code} {phrase}: {body[:300]}")
-        self.code = code
 
 
 class Repository:
@@ -134,7 +127,7 @@ class Repository:
             found: dict[str, Any] = self._call("GET", f"{self.api}/repos/{self.name}/releases/{place}")
             return found
         except DownloadError as error:
-            if missing_ok and isinstance(error.__cause__, _StatusError) and error.__cause__.code in missing:
+            if missing_ok and isinstance(error.__cause__, StatusError) and error.__cause__.code in missing:
                 return None
             raise
 
@@ -244,7 +237,8 @@ def _exchange(method: str, address: str, headers: Mapping[str, str], data: Any, 
         limited = error.code == 403 and (
             error.headers.get("Retry-After") or error.headers.get("X-RateLimit-Remaining") == "0"
         )
-        raise _StatusError(429 if limited else error.code, error.reason, text) from None
+        code = 429 if limited else error.code
+        raise StatusError(code, error.reason, text, retry_after=asked_wait(error.headers)) from None
     except (urllib.error.URLError, http.client.HTTPException) as error:
         raise ConnectionError(str(getattr(error, "reason", error))) from error
     if not answer:

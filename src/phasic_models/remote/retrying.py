@@ -21,11 +21,23 @@ class Retry(Exception):
     ----------
     from_start : bool
         Whether what arrived so far must be thrown away.
+    after : float or None
+        Seconds that the server asks to be left alone, where it says so.
     """
 
-    def __init__(self, reason: str, *, from_start: bool = False) -> None:
+    def __init__(self, reason: str, *, from_start: bool = False, after: float | None = None) -> None:
         super().__init__(reason)
         self.from_start = from_start
+        self.after = after
+
+
+class StatusError(Exception):
+    """An HTTP answer other than success, worded as the object-store engine words it, so that one judge serves both."""
+
+    def __init__(self, code: int, phrase: str, body: str, *, retry_after: float | None = None) -> None:
+        super().__init__(f"status code: {code} {phrase}: {body[:300]}")
+        self.code = code
+        self.retry_after = retry_after
 
 
 class Overtaken(DownloadError):
@@ -39,6 +51,24 @@ def waits(options: TransferOptions) -> Iterator[float]:
         # Spread out, so that a crowd that was cut off together does not return together.
         yield wait * random.uniform(0.75, 1.25)
         wait = min(2 * wait, options.longest_wait)
+
+
+def wait_as_asked(failure: Retry, planned: float, address: str, options: TransferOptions) -> float:
+    """Return the seconds to wait after a failure: as planned, or longer where the server asks for it.
+
+    Raises
+    ------
+    DownloadError
+        The server asks for longer than ``options.longest_asked``. Coming back sooner would be rude and in vain, and waiting
+        for an hour in silence looks like a program that hangs.
+    """
+    asked = failure.after or 0.0
+    if asked > options.longest_asked:
+        raise DownloadError(
+            f"{address}: {failure}, and asks to come back in {asked:,.0f} seconds; "
+            "try again then, or name another mirror"
+        )
+    return max(planned, asked)
 
 
 def patiently(action: Callable[[], T], what: str, address: str, options: TransferOptions) -> T:
@@ -64,6 +94,7 @@ def patiently(action: Callable[[], T], what: str, address: str, options: Transfe
                 raise verdict from error
             if tries >= options.attempts:
                 raise DownloadError(f"could not {what} {address}: {verdict} ({tries} tries)") from error
+            wait = wait_as_asked(verdict, wait, address, options)
         time.sleep(wait)
     raise AssertionError("waits never end")
 
@@ -74,12 +105,13 @@ def judge(error: Exception, address: str) -> Retry | DownloadError:
     kind = type(error).__name__
     status = re.search(r"status code: (\d{3}) ?([A-Za-z ]*)", text)
     code = int(status.group(1)) if status else 0
-    if kind in ("AlreadyExistsError", "PreconditionError"):
+    if kind in ("AlreadyExistsError", "PreconditionError") or code == 412:
         return Overtaken(f"{address} was written by somebody else meanwhile")
     if kind in ("NotSupportedError", "NotModifiedError") or code == 416 or "UnexpectedRange" in str(error):
         return Retry(f"cannot resume in the middle: {_one_line(text)}", from_start=True)
     if status is not None and (code in (408, 425, 429) or code >= 500):
-        return Retry(f"the server answers {code} {status.group(2).strip()}".rstrip())
+        asked: float | None = getattr(error, "retry_after", None)
+        return Retry(f"the server answers {code} {status.group(2).strip()}".rstrip(), after=asked)
     if "incorrectly configured region" in text:
         return DownloadError(
             f"{address} lies in another region than was asked; name it with region=… or AWS_REGION "

@@ -51,6 +51,8 @@ class TransferOptions:
         Tries in a row that may fail without progress before an address is given up.
     first_wait, longest_wait : float
         Seconds before the second try; each further wait doubles, up to the longest.
+    longest_asked : float
+        Seconds that a server may ask to be left alone (``Retry-After``); where it asks for more, it is given up.
     max_bytes : int
         Largest file taken where no size was announced beforehand.
     """
@@ -61,6 +63,7 @@ class TransferOptions:
     attempts: int = 5
     first_wait: float = 0.5
     longest_wait: float = 30.0
+    longest_asked: float = 120.0
     max_bytes: int = 16 * 2**30
 
     @classmethod
