@@ -189,6 +189,13 @@ def test_passing_failures_are_retried(site, tmp_path, status):
     assert site.count("/f") == 3
 
 
+def test_a_small_file_s_message_names_no_temporary_file(site):
+    with pytest.raises(DownloadError, match=f"^could not fetch {site.url}/f: the server answers 500"):
+        fetch_bytes(site.serve("/f", statuses=[500] * 9), options=OPTIONS)
+    with pytest.raises(DownloadError, match=f"^{site.url}/g does not exist"):
+        fetch_bytes(f"{site.url}/g", options=OPTIONS)
+
+
 def test_waits_grow_and_end(site, tmp_path, monkeypatch):
     waits = []
     monkeypatch.setattr("phasic_models.remote.download.time", SimpleNamespace(sleep=waits.append))

@@ -177,7 +177,7 @@ def test_via_cli(newcomer, released, site, tmp_path):
     (work / "downloaded_models.tar.gz").write_bytes(archive)
     script = (GUIDE / "use_cli.sh").read_text().replace("https://example.com/models/coalescent_v1.tar.gz", address)
     output = shell(newcomer, script)
-    assert output.count("imported 1 models") == 2
+    assert output.count("imported 1 model ") == 2
     assert (released / "manifest.json").is_file()
 
 

@@ -216,7 +216,10 @@ def compatibility(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Co
     """Compare every installed library with the installed phasic and phasic-models, without using the network."""
     rows = []
     layers = prefix.layers(cache_dir)
-    readable = {library.folder: library for library in catalogue.libraries(layers=layers)}
+    with warnings.catch_warnings():
+        # The table itself has a line for what cannot be read.
+        warnings.simplefilter("ignore")
+        readable = {library.folder: library for library in catalogue.libraries(layers=layers)}
     for category, folder, layer in _library_folders(layers):
         library = readable.get(folder)
         if library is None:

@@ -1,7 +1,7 @@
 """The command ``ptd-cache``: a door into the other rooms, without logic of its own.
 
-Exit codes: 0 done; 1 a check found problems; 2 wrong usage; 3 not found; 4 damaged or unreadable file; 5 network;
-6 incompatible versions; 7 the disk or a permission.
+Exit codes: 0 done; 1 a check found problems, or a package is missing; 2 wrong usage; 3 not found; 4 damaged or unreadable file;
+5 network; 6 incompatible versions; 7 the disk or a permission.
 """
 
 from __future__ import annotations

@@ -81,7 +81,9 @@ def check(status: int, where: Any, graph: Graph, theta: Floats | None = None, ti
     if status == lib.PM_E_NOT_FINITE:
         raise ParameterError(f"the weight of {_slot_text(graph, b)} is {value}{at}")
     if status == lib.PM_E_NEGATIVE:
-        raise ParameterError(f"{_negative_text(graph, theta, a)}the weight of {_slot_text(graph, b)} is negative, {value}{at}")
+        raise ParameterError(
+            f"{_negative_text(graph, theta, a)}the weight of {_slot_text(graph, b)} is negative, {value}{at}"
+        )
     if status == lib.PM_E_PROBABILITY:
         raise ParameterError(f"the jump probabilities out of {_state_text(graph, b)} sum to {value}{at}, more than 1")
     if status == lib.PM_E_INFINITE and value == 1.0:

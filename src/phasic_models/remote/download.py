@@ -213,7 +213,12 @@ def fetch_bytes(
     with tempfile.TemporaryDirectory(prefix="phasic-models-") as folder:
         target = Path(folder) / "content"
         small = replace(options, max_bytes=limit)
-        return download(url, target, options=small, headers=headers, expect=expect).read_bytes()
+        try:
+            return download(url, target, options=small, headers=headers, expect=expect).read_bytes()
+        except DownloadError as error:
+            # The reader of the message never asked for that file, which is gone when it is read.
+            error.args = (str(error).replace(f" into {target}", "").replace(f" (to become {target})", ""),)
+            raise
 
 
 @contextlib.contextmanager

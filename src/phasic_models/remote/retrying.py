@@ -133,8 +133,8 @@ def judge(error: Exception, address: str) -> Retry | DownloadError:
             f"{address} cannot be trusted: its TLS certificate is not signed by a known authority. "
             "For a private one, let PHASIC_MODELS_CA_BUNDLE (or SSL_CERT_FILE) name its PEM file"
         )
-    if isinstance(error, TypeError | ValueError | KeyError | AttributeError | AssertionError):
-        raise error  # a mistake in a program is no failure of the network
+    if isinstance(error, TypeError | ValueError | KeyError | AttributeError | AssertionError | ImportError):
+        raise error  # a mistake in a program or a missing package is no failure of the network
     return Retry(reason(error))
 
 
