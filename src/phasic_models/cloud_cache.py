@@ -7,6 +7,7 @@ takes its place, and ``PHASIC_MODELS_OFFLINE=1`` contacts nobody.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 
-class _Backend:
+class _Backend(ABC):
     """A prefix in a bucket or container, to and from which cache folders are copied."""
 
     def __init__(self, scheme: str, bucket: str, prefix: str, offline: bool | None) -> None:
@@ -56,8 +57,9 @@ class _Backend:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
+    @abstractmethod
     def _open(self, options: TransferOptions, writing: bool) -> ObjectStore:
-        raise NotImplementedError
+        """Return the store, opened with this cloud's credentials."""
 
     def _folder(self, remote_prefix: str, *, writing: bool) -> ObjectFolder:
         options = TransferOptions.from_environment(self._offline)
