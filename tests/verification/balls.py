@@ -111,7 +111,7 @@ def over(duration: float, generator: flint.fmpq_mat, slopes: Sequence[flint.fmpq
     """Return what a generator comes to in a time, or a matrix of one step in a number of steps."""
     sizes = [absolute(s) for s in slopes]
     if discrete:
-        with precision(BITS + 4 * max(1, int(duration)).bit_length()):
+        with precision(BITS + 2 * max(1, int(duration)).bit_length()):
             step = Sensitive(balls(generator), tuple(map(balls, slopes)), tuple(map(balls, sizes)))
             return step.power(int(duration))
     n = generator.nrows()
@@ -125,7 +125,7 @@ def over(duration: float, generator: flint.fmpq_mat, slopes: Sequence[flint.fmpq
     nonnegative = flint.fmpq_mat(generator)
     for i in range(n):
         nonnegative[i, i] += fastest
-    with precision(BITS + 4 * halvings):
+    with precision(BITS + 2 * halvings):
         m = Sensitive(
             balls(nonnegative, small), tuple(balls(s, small) for s in slopes), tuple(balls(s, small) for s in sizes)
         )

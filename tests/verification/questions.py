@@ -20,8 +20,8 @@ from rational import ONE, ZERO, RationalChain, add_up, fraction, precision
 from phasic_models import Graph, params
 from phasic_models.errors import InfiniteExpectationError, NumericalError
 
-#: Below this a density or tail only has to be small, which a moment has to be never.
-TINY_TAIL, TINY = 1e-280, 1e-300
+#: A density or tail below this, or a moment, only has to be small.
+TINY_TAIL, TINY_MOMENT = 1e-280, 1e-300
 #: A derivative of which this share of its absolute terms is left, or more, is no result of a cancellation.
 CANCELLED = 1e-3
 #: Jumps up to which derivatives of densities, and moments over epochs, are asked for.
@@ -72,8 +72,16 @@ class Finding:
     detail: str
 
 
-def relative(got: Any, truth: flint.fmpq | flint.arb, scale: flint.fmpq | flint.arb | None = None, floor: float = TINY) -> float:
-    """Return |got - truth| / scale, rounded up; without a scale relative to the truth."""
+def relative(
+    got: Any,
+    truth: flint.fmpq | flint.arb,
+    scale: flint.fmpq | flint.arb | None = None,
+    tiny: float = TINY_MOMENT,
+) -> float:
+    """Return |got - truth| / scale, rounded up; without a scale relative to the truth.
+
+    Where the scale is below `tiny`, an answer of that size is right, and others are measured by `tiny`.
+    """
     value = float(got)
     if not math.isfinite(value):
         return math.inf
@@ -81,8 +89,14 @@ def relative(got: Any, truth: flint.fmpq | flint.arb, scale: flint.fmpq | flint.
         right = flint.arb(truth)
         difference = abs(flint.arb(fraction(value)) - right)
         size = abs(right) if scale is None else abs(flint.arb(scale))
-        if not size > floor:
-            size = flint.arb(fraction(floor))
+        if not size > tiny:
+            return (
+                0.0
+                if abs(value) <= tiny and size < tiny
+                else float((difference / flint.arb(fraction(tiny))).abs_upper())
+            )
+        if not right.rad() < size * 1e-40:
+            raise ArithmeticError(f"a truth of {shown(right)} is not known well enough")
         return float((difference / size).abs_upper())
 
 
@@ -236,7 +250,9 @@ class Examination:
             for k in (1, 3):
                 truth = [(c.moments(k, exact), c.gradients(k, exact)) for c in self.chains]
                 sizes = [self._float(s.terms) for _, g in truth for row in g for s in row]
-                if any(self._float(m) > 1e300 for moments, _ in truth for m in moments) or any(s > 1e300 for s in sizes):
+                if any(self._float(m) > 1e300 for moments, _ in truth for m in moments) or any(
+                    s > 1e300 for s in sizes
+                ):
                     continue
                 rows = ["moments_and_grad: moments", GRADIENT_TERMS, GRADIENT_VALUE]
                 got = self.ask(rows, self.model.moments_and_grad, k, vector)
@@ -245,20 +261,28 @@ class Examination:
                         self.record(rows[0], got[0][b][j], moments[j], f"{name} order {j + 1}")
                         for i, slope in enumerate(slopes[j]):
                             detail = f"{name} k={k} order {j + 1} by p{i}"
-                            self.derivative(rows[1:], got[1][b][j][i], slope.value, slope.terms, detail)
+                            # Whoever surely comes back without a reward makes no difference: all terms are zero.
+                            terms = slope.terms or moments[j] / fraction(self.thetas[b][i])
+                            self.derivative(rows[1:], got[1][b][j][i], slope.value, terms, detail)
 
-    def derivative(self, rows: Sequence[str], got: float, truth: Any, terms: Any, detail: str, floor: float = TINY) -> None:
-        self.record(rows[0], got, truth, detail, scale=terms, floor=floor)
+    def derivative(
+        self, rows: Sequence[str], got: float, truth: Any, terms: Any, detail: str, tiny: float = TINY_MOMENT
+    ) -> None:
+        self.record(rows[0], got, truth, detail, scale=terms, tiny=tiny)
         with precision(2 * balls.BITS):
             kept = abs(flint.arb(truth)) >= CANCELLED * abs(flint.arb(terms))
         if kept:
-            self.record(rows[1], got, truth, detail, floor=floor)
+            self.record(rows[1], got, truth, detail, tiny=tiny)
 
     # -- distributions ------------------------------------------------------------------------------------------------
 
     def times(self, mean: float) -> np.ndarray:
         """Return one time in the beginning, one around the mean and one far out."""
-        drawn = [mean * 10 ** self.rng.uniform(-6, -0.5), mean * self.rng.uniform(0.3, 4), mean * self.rng.uniform(50, 640)]
+        drawn = [
+            mean * 10 ** self.rng.uniform(-6, -0.5),
+            mean * self.rng.uniform(0.3, 4),
+            mean * self.rng.uniform(50, 640),
+        ]
         if self.case.discrete:
             drawn = [min(math.floor(t) + self.rng.randrange(2), 1e12) for t in drawn]
         return np.array([min(t, 1e300) for t in drawn], dtype=float)
@@ -280,7 +304,7 @@ class Examination:
             got = self.ask([row], getattr(self.model, what), times, vector)
             for b in range(len(laws) if got is not None else 0):
                 for i, t in enumerate(times):
-                    self.record(row, got[b][i], truth[b][i][what], f"t={float(t)!r}", floor=TINY_TAIL)
+                    self.record(row, got[b][i], truth[b][i][what], f"t={float(t)!r}", tiny=TINY_TAIL)
 
     def fastest(self) -> float:
         if self.case.discrete:
@@ -290,14 +314,16 @@ class Examination:
     def densities_with_gradients(self) -> None:
         if not self.case.p or self.case.n > 5 or self.case.kind == "defective":
             return
-        time = min(self.mean * self.rng.choice((self.rng.uniform(0.05, 3), self.rng.uniform(20, 500))), JUMPS / self.fastest())
+        time = min(
+            self.mean * self.rng.choice((self.rng.uniform(0.05, 3), self.rng.uniform(20, 500))), JUMPS / self.fastest()
+        )
         if self.case.discrete:
             time = math.floor(time) + 1.0
         rows = ["pdf_and_grad: density", DENSITY_TERMS, DENSITY_VALUE]
         got = self.ask(rows, self.model.pdf_and_grad, np.array([time]))
         for b, chain in enumerate(self.chains) if got is not None else ():
             density, slopes, terms = balls.law_of_time(chain, gradient=True).density_gradient(time)
-            self.record(rows[0], got[0][b][0], density, f"t={time!r}", floor=TINY_TAIL)
+            self.record(rows[0], got[0][b][0], density, f"t={time!r}", tiny=TINY_TAIL)
             for i in range(chain.p):
                 self.derivative(rows[1:], got[1][b][0][i], slopes[i], terms[i], f"t={time!r} by p{i}", TINY_TAIL)
 
@@ -313,12 +339,16 @@ class Examination:
             absorbed = self._float(ends + law.at_once) * (1 - 1e-9 * (not self.certain))
         low = 10 ** self.rng.uniform(-200, -1)
         high = 1 - 10 ** self.rng.uniform(-15, -1)
-        probabilities = np.array([self.rng.uniform(0.01, 0.99), low if self.case.seed % 4 < 2 else high]) * min(absorbed, 1.0)
+        probabilities = np.array([self.rng.uniform(0.01, 0.99), low if self.case.seed % 4 < 2 else high]) * min(
+            absorbed, 1.0
+        )
         if (probabilities >= 1).any():
             return
         got = self.ask(["quantile"], self.model.quantile, probabilities, vector)
         for q, t in zip(probabilities, got[0] if got is not None else (), strict=got is not None):
-            self.findings.append(Finding("quantile", self._quantile_error(law, float(q), float(t)), f"q={q!r} got {t!r}"))
+            self.findings.append(
+                Finding("quantile", self._quantile_error(law, float(q), float(t)), f"q={q!r} got {t!r}")
+            )
 
     def _quantile_error(self, law: balls.Law, q: float, t: float) -> float:
         if not 0 <= t < math.inf:
@@ -383,13 +413,18 @@ class Examination:
         if self.case.discrete:
             times = np.floor(times)
         row = laws[0].after(change)
-        truth = [laws[0].at(float(times[0])), *(laws[1].at(float(fraction_difference(t, change)), row) for t in times[1:])]
+        truth = [
+            laws[0].at(float(times[0])),
+            *(laws[1].at(float(fraction_difference(t, change)), row) for t in times[1:]),
+        ]
         keep, self.theta = (self.theta, self.batch), theta
         self.batch = False
         for what in ("pdf", "cdf", "sf"):
             got = self.ask([f"epochs: {what}"], getattr(model, what), times)
             for i, t in enumerate(times) if got is not None else ():
-                self.record(f"epochs: {what}", got[0][i], truth[i][what], f"change {change!r} t={float(t)!r}", floor=TINY_TAIL)
+                self.record(
+                    f"epochs: {what}", got[0][i], truth[i][what], f"change {change!r} t={float(t)!r}", tiny=TINY_TAIL
+                )
         if self.case.n <= 4:
             self.epoch_moments(model, chains, change)
         self.theta, self.batch = keep

@@ -190,7 +190,9 @@ def _finish(
     def draw(make: Callable[[], float]) -> tuple[float, ...]:
         return tuple(0.0 if s in dead or rng.random() < 0.25 else make() for s in range(m))
 
-    rewards = tuple(draw(lambda: 10 ** rng.uniform(-1, 1) if largest < 10 else 10 ** rng.uniform(0, largest)) for _ in range(3))
+    rewards = tuple(
+        draw(lambda: 10 ** rng.uniform(-1, 1) if largest < 10 else 10 ** rng.uniform(0, largest)) for _ in range(3)
+    )
     whole = draw(lambda: float(rng.randrange(1, 4))) if discrete else rewards[0]
     return Case(kind, seed, m, tuple(start), used, thetas, discrete, rewards, whole, dead)
 
@@ -269,7 +271,9 @@ def _near_deterministic(seed: int, rng: random.Random) -> Case:
     if rng.random() < 0.5:
         p = rng.choice((1, 2))
         thetas = _thetas(rng, p)
-        edges: list[tuple[int, int, Tree]] = [(u, u + 1, _weight(rng, 10 ** rng.uniform(-0.3, 0.3), thetas[0])) for u in range(n)]
+        edges: list[tuple[int, int, Tree]] = [
+            (u, u + 1, _weight(rng, 10 ** rng.uniform(-0.3, 0.3), thetas[0])) for u in range(n)
+        ]
         edges += [
             (u, v, _weight(rng, 1e-12 * rng.uniform(0.1, 1), thetas[0]))
             for u in range(n)
@@ -312,7 +316,7 @@ def _defective(seed: int, rng: random.Random) -> Case:
     pairs = list(dict.fromkeys(shifted))
 
     def weight(value: float) -> Tree:
-        return _weight(rng, value, [t for t in thetas[0][1:]])
+        return _weight(rng, value, thetas[0][1:])
 
     def moved(tree: Tree) -> Tree:
         # θ_0 is the way out, so the other weights depend on θ_1 ….
@@ -326,9 +330,11 @@ def _defective(seed: int, rng: random.Random) -> Case:
     if inside == 2:
         edges += [(traps[0], traps[1], 1.0), (traps[1], traps[0], 0.5)]
     if discrete:
-        edges = _as_probabilities(rng, n + inside, edges, thetas) if inside == 2 else _as_probabilities(rng, n, edges, thetas)
+        edges = (
+            _as_probabilities(rng, n + inside, edges, thetas)
+            if inside == 2
+            else _as_probabilities(rng, n, edges, thetas)
+        )
     edges.append((traps[-1], n + inside, ("*", 0.5, _theta(0))))
     total = n + inside
     return _finish("defective", seed, rng, total, edges, thetas, discrete=discrete, traps=frozenset(traps))
-
-

@@ -205,8 +205,7 @@ class RationalChain:
                 for i in range(1, j):
                     factor = math.comb(j, i)
                     right = [
-                        b + factor * a ** (j - i) * h
-                        for a, b, h in zip(r, right, self.ahead(found[i]), strict=True)
+                        b + factor * a ** (j - i) * h for a, b, h in zip(r, right, self.ahead(found[i]), strict=True)
                     ]
             found.append(self.solve(right))
         return found
@@ -224,7 +223,10 @@ class RationalChain:
                 for kept in (size - 1,) if not self.discrete else range(size):
                     for rest in combinations(chosen, kept):
                         # One visit earns for those that are not in `rest`; these are earned from the next state on.
-                        now = [math.prod((rewards[c][i] for c in chosen if c not in rest), start=ONE) for i in range(self.n)]
+                        now = [
+                            math.prod((rewards[c][i] for c in chosen if c not in rest), start=ONE)
+                            for i in range(self.n)
+                        ]
                         later = x[rest] if not self.discrete or not rest else self.ahead(x[rest])
                         right = [a + b * c for a, b, c in zip(right, now, later, strict=True)]
                 x[chosen] = self.solve(right)
@@ -281,7 +283,9 @@ class RationalChain:
                 continue
             row = list(self.alpha) if m == 0 else [ZERO] * self.n
             if m:
-                moved = [add_up(math.comb(m, j) * before[j][u] * r[u] ** (m - j) for j in range(m)) for u in range(self.n)]
+                moved = [
+                    add_up(math.comb(m, j) * before[j][u] * r[u] ** (m - j) for j in range(m)) for u in range(self.n)
+                ]
                 row = [moved[v] - add_up(moved[u] * self.A[u, v] for u in range(self.n)) for v in range(self.n)]
             before.append(self._from_row(row))
             earned.append(
@@ -325,7 +329,9 @@ class RationalChain:
                 else:
                     for i in range(1, j):
                         moved = [a - b for a, b in zip(self.ahead(dx[i]), times(x[i]), strict=True)]
-                        right = [b + math.comb(j, i) * a ** (j - i) * h for a, b, h in zip(r, right, moved, strict=True)]
+                        right = [
+                            b + math.comb(j, i) * a ** (j - i) * h for a, b, h in zip(r, right, moved, strict=True)
+                        ]
                 dx.append(self.solve(right))
                 out[j - 1].append(self.start(dx[j]))
         return out
@@ -346,7 +352,10 @@ class RationalChain:
         # Y = r + Y' gives x = z^r (P x' + a), so (z^-r - P) x = a.
         z = [(flint.arb(fraction(s) * a)).exp() for a in r]
         left = flint.arb_mat(
-            [[(z[i] if i == j else 0) - flint.arb(ONE * (i == j) - self.A[i, j]) for j in range(self.n)] for i in range(self.n)]
+            [
+                [(z[i] if i == j else 0) - flint.arb(ONE * (i == j) - self.A[i, j]) for j in range(self.n)]
+                for i in range(self.n)
+            ]
         )
         x = left.solve(flint.arb_mat(self.n, 1, [flint.arb(a) for a in ends]))
         return sum((flint.arb(a) * x[i, 0] for i, a in enumerate(self.alpha)), flint.arb(at_once))

@@ -12,9 +12,19 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 
-from questions import CANCELLED, DENSITY_TERMS, DENSITY_VALUE, GRADIENT_TERMS, GRADIENT_VALUE, ROWS, Examination, Finding
+from questions import (
+    CANCELLED,
+    DENSITY_TERMS,
+    DENSITY_VALUE,
+    GRADIENT_TERMS,
+    GRADIENT_VALUE,
+    ROWS,
+    Examination,
+    Finding,
+)
 from random_graphs import KINDS, random_case
 
 #: What an answer may be off, by function. Every kind of graph has the same bounds, unless `BOUNDS_OF_KIND` says otherwise.
@@ -110,12 +120,9 @@ def rounded(error: float) -> str:
     """Return an error to one digit, rounded up."""
     if error == 0 or error == float("inf"):
         return str(error).replace("0.0", "0")
-    power = 0
-    while error < 1:
-        error, power = error * 10, power - 1
-    while error >= 10:
-        error, power = error / 10, power + 1
-    digit = -int(-error // 1)
+    exact = Decimal(error)
+    power = exact.adjusted()
+    digit = int(exact.scaleb(-power).to_integral_value(ROUND_CEILING))
     return f"1e{power + 1}" if digit == 10 else f"{digit}e{power}"
 
 
@@ -151,37 +158,39 @@ PAGE = """\
 
 <!-- Written by `uv run tests/verification/search.py --graphs {graphs} --seed {seed} --write docs/accuracy.md`. -->
 
-Every public function of a model is compared with exact truth on random graphs of seven kinds: hundreds in every run of the tests,
-thousands every week. Moments and their derivatives are computed in rational arithmetic, distributions in ball arithmetic with 1,024
-bits or more, both with python-flint and without code of this package. The table shows the largest error that was seen on
-{graphs:,} graphs; the number of each kind is in its column's head. An error above its bound is printed **bold**. Where an error was
-raised instead of an answer, its share of the questions is given as "refused".
+Every public function of a model is compared with exact truth on random graphs of seven kinds: hundreds in every run of
+the tests, thousands every week. Moments and their derivatives are computed in rational arithmetic, distributions in ball
+arithmetic with 1,024 bits or more, both with python-flint and without code of this package. The table shows the largest
+error that was seen on {graphs:,} graphs; the number of each kind is in the head of its column. An error above its bound
+is printed **bold**. Where an error was raised instead of an answer, its share of the questions is given as "refused".
 
 {table}
 ## Kinds of graphs
 
-Graphs have up to 8 states that are not absorbing, and up to 3 parameters; most weights are products, quotients, powers, sums and
-differences of these.
+Graphs have up to 8 states that are not absorbing, and up to 3 parameters; most weights are products, quotients, powers,
+sums and differences of these.
 
 * *mild*: rates between 0.1 and 10.
-* *rare*: absorption, or the way from one group of states to the next, is less likely by a factor of 1e-3 to 1e-15 than the other jumps;
-  birth-death chains, groups within groups, rows of slow blocks; also in discrete time.
+* *rare*: absorption, or the way from one group of states to the next, is less likely by a factor of 1e-3 to 1e-15 than
+  the other jumps; birth-death chains, groups within groups, rows of slow blocks; also in discrete time.
 * *12 decades*, *120 decades*: rates between 1e-6 and 1e6, and between 1e-60 and 1e60.
 * *near-deterministic*: jump probabilities within 1e-12 of one, and rows of stages with rewards between 1 and 1e17.
 * *discrete*: jump probabilities that leave at least 2 % for staying.
-* *defective*: a part of the probability ends in a trap, a set of states whose way out has weight 0. Times until absorption are
-  then infinite with that probability. Distribution functions, Laplace transforms, quantiles below the probability of absorption, and
-  sums of rewards that are zero in the trap are still defined, and are compared where they are given.
+* *defective*: a part of the probability ends in a trap, a set of states whose way out has weight 0. Times until
+  absorption are then infinite with that probability. Distribution functions, Laplace transforms, quantiles below the
+  probability of absorption, and sums of rewards that are zero in the trap are still defined, and are compared where
+  they are given.
 
 ## How errors are measured
 
-* Quantities that cannot be negative: relative to the value; below 1e-280 (densities, distribution functions) relative to 1e-280.
+* Quantities that cannot be negative: relative to the value. A density or a value of a distribution function below 1e-280
+  only has to be that small.
 * Covariances: relative to the product of the two standard deviations.
-* Derivatives: relative to the sum of the absolute terms of a formula without avoidable subtraction. For moments: a jump u → v with weight
-  w, of which A x = r holds the reduced system and z the expected times in the states, adds z_u (T + P x_u) |dw/dθ|, where T is what is
-  earned from v until u or absorption, and P the probability of absorption before u: x_v − x_u = T − P x_u. For densities: the
-  integral of both probabilities whose difference the derivative is. Where at least {cancelled:g} of that sum is left, the error relative to
-  the derivative itself is reported as well.
+* Derivatives: relative to the sum of the absolute terms of a formula without avoidable subtraction. For moments: let
+  A x = r be the reduced system and z the expected times in the states. A jump u → v with weight w adds
+  z_u (T + P x_u) |dw/dθ|, where T is what is earned from v until u or absorption, and P is the probability of absorption
+  before u: x_v − x_u = T − P x_u. For densities: the integral of both probabilities whose difference the derivative is.
+  Where at least {cancelled:g} of that sum is left, the error relative to the derivative itself is reported as well.
 * Quantiles: the smaller of the relative errors of the time, and of the probability at that time.
 * Samples: the number of draws up to the mean, in standard deviations of that number.
 """
