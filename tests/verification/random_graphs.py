@@ -237,6 +237,8 @@ def _rare(seed: int, rng: random.Random) -> Case:
     if shape in ("birth-death", "nested"):
         # The time is about small^-depth, whose third power must be a double.
         small = max(small, 10 ** (-80 / n))
+    elif shape == "blocks":
+        small = small ** (17 / 15)
     thetas = _thetas(rng, p)
 
     def size(u: int, v: int) -> float:

@@ -172,7 +172,8 @@ sums and differences of these.
 
 * *mild*: rates between 0.1 and 10.
 * *rare*: absorption, or the way from one group of states to the next, is less likely by a factor of 1e-3 to 1e-15 than
-  the other jumps; birth-death chains, groups within groups, rows of slow blocks; also in discrete time.
+  the other jumps; birth-death chains, groups within groups, rows of slow blocks (there down to 1e-17); also in
+  discrete time.
 * *12 decades*, *120 decades*: rates between 1e-6 and 1e6, and between 1e-60 and 1e60.
 * *near-deterministic*: jump probabilities within 1e-12 of one, and rows of stages with rewards between 1 and 1e17.
 * *discrete*: jump probabilities that leave at least 2 % for staying.
