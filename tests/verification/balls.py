@@ -102,14 +102,17 @@ def balls(matrix: flint.fmpq_mat, factor: flint.fmpq = ONE) -> flint.arb_mat:
     )
 
 
-def absolute(matrix: flint.fmpq_mat) -> flint.fmpq_mat:
-    rows, columns = matrix.nrows(), matrix.ncols()
-    return flint.fmpq_mat(rows, columns, [abs(matrix[i, j]) for i in range(rows) for j in range(columns)])
+def over(
+    duration: float,
+    generator: flint.fmpq_mat,
+    discrete: bool,
+    slopes: Sequence[flint.fmpq_mat] = (),
+    sizes: Sequence[flint.fmpq_mat] = (),
+) -> Sensitive:
+    """Return what a generator comes to in a time, or a matrix of one step in a number of steps.
 
-
-def over(duration: float, generator: flint.fmpq_mat, slopes: Sequence[flint.fmpq_mat], discrete: bool) -> Sensitive:
-    """Return what a generator comes to in a time, or a matrix of one step in a number of steps."""
-    sizes = [absolute(s) for s in slopes]
+    `slopes` are its derivatives, `sizes` the sums of their absolute terms.
+    """
     if discrete:
         with precision(BITS + 2 * max(1, int(duration)).bit_length()):
             step = Sensitive(balls(generator), tuple(map(balls, slopes)), tuple(map(balls, sizes)))
@@ -146,8 +149,8 @@ class Law:
         Initial probabilities, and rates (or probabilities) of absorption and of being trapped, by state.
     at_once, trapped
         Probabilities of being absorbed and of being trapped from the start.
-    slopes
-        The derivatives of A and of `exits` by each parameter.
+    slopes, sizes
+        The derivatives of A and of `exits` by each parameter, and the sums of their absolute terms.
     """
 
     def __init__(
@@ -160,13 +163,17 @@ class Law:
         trapped: flint.fmpq,
         discrete: bool,
         slopes: Sequence[tuple[flint.fmpq_mat, list[flint.fmpq]]] = (),
+        sizes: Sequence[tuple[flint.fmpq_mat, list[flint.fmpq]]] = (),
     ) -> None:
         self.n, self.discrete = len(alpha), discrete
         self.row = [*alpha, at_once, trapped]
         self.exits, self.at_once = exits, at_once
-        self.exit_slopes = [s for _, s in slopes]
+        self.exit_slopes, self.exit_sizes = [s for _, s in slopes], [s for _, s in sizes]
         self.matrix = self._extended(A, exits, traps, diagonal=ONE if discrete else ZERO)
-        self.slopes = [self._extended(S, e, [ZERO] * self.n, ZERO) for S, e in slopes]
+        nothing = [ZERO] * self.n
+        self.slopes = [self._extended(S, e, nothing, ZERO) for S, e in slopes]
+        # Of the absolute terms none is taken off.
+        self.sizes = [self._extended(-1 * S, e, nothing, ZERO) for S, e in sizes]
 
     def _extended(
         self, A: flint.fmpq_mat, exits: Sequence[flint.fmpq], traps: Sequence[flint.fmpq], diagonal: flint.fmpq
@@ -182,7 +189,7 @@ class Law:
 
     def after(self, time: float, row: Sequence[flint.arb] | None = None) -> list[flint.arb]:
         """Return the masses after a time, those absorbed and trapped last; from `row` or from the start."""
-        transition = over(time, self.matrix, (), self.discrete).value
+        transition = over(time, self.matrix, self.discrete).value
         with precision(2 * BITS):
             masses = row if row is not None else [flint.arb(a) for a in self.row]
             return [sum((a * transition[i, j] for i, a in enumerate(masses)), flint.arb(0)) for j in range(self.n + 2)]
@@ -209,7 +216,7 @@ class Law:
         if steps < 0:
             nothing = [flint.arb(0)] * len(self.slopes)
             return flint.arb(self.at_once), nothing, nothing
-        step = over(steps, self.matrix, self.slopes, self.discrete)
+        step = over(steps, self.matrix, self.discrete, self.slopes, self.sizes)
         with precision(2 * BITS):
             start = flint.arb_mat(1, self.n + 2, [flint.arb(a) for a in self.row])
             ends = [flint.arb(a) for a in self.exits]
@@ -219,19 +226,21 @@ class Law:
                 return sum((row[0, i] * exits[i] for i in range(self.n)), flint.arb(0))
 
             found, terms = [], []
-            for slope, size, exits in zip(step.slopes, step.terms, self.exit_slopes, strict=True):
+            for slope, exits in zip(step.slopes, self.exit_slopes, strict=True):
                 found.append(reach(slope, ends) + reach(step.value, [flint.arb(e) for e in exits]))
-                terms.append(reach(size, ends) + reach(step.value, [flint.arb(abs(e)) for e in exits]))
+            for size, exits in zip(step.terms, self.exit_sizes, strict=True):
+                terms.append(reach(size, ends) + reach(step.value, [flint.arb(e) for e in exits]))
             return reach(step.value, ends), found, terms
 
 
 def law_of_time(chain: RationalChain, gradient: bool = False) -> Law:
     """Return the law of the time until absorption."""
     at_once = 1 - add_up(chain.alpha) - chain.start_trapped
-    slopes = []
-    if gradient:
-        slopes = [chain.slopes(i) for i in range(chain.p)]
-    return Law(chain.A, chain.alpha, chain.exit, chain.trap, at_once, chain.start_trapped, chain.discrete, slopes)
+    parameters = range(chain.p if gradient else 0)
+    slopes, sizes = [chain.slopes(i) for i in parameters], [chain.sizes(i) for i in parameters]
+    return Law(
+        chain.A, chain.alpha, chain.exit, chain.trap, at_once, chain.start_trapped, chain.discrete, slopes, sizes
+    )
 
 
 def law_of_reward(chain: RationalChain, r: Sequence[flint.fmpq]) -> Law:
@@ -350,5 +359,5 @@ def _carried(
                     whole[j * n + u, size + order - 1] = math.comb(order, j) * r[u] ** (order - j) * ends[u]
         if chain.discrete:
             whole[size + order - 1, size + order - 1] = ONE
-    transition = over(change, whole, (), chain.discrete).value
+    transition = over(change, whole, chain.discrete).value
     return transition, [[transition[u, size + order - 1] for u in range(n)] for order in range(1, k + 1)]

@@ -362,11 +362,13 @@ class Examination:
             missing = wanted - here["cdf"]
             if self.case.discrete:
                 before = law.at(t - 1)["cdf"]
-                return max(0.0, float((missing / share).mid()), float(((before - wanted) / share).mid()))
+                off = max(missing, before - wanted, flint.arb(0), key=lambda x: float(x.mid()))
+            else:
+                off = abs(missing)
             # Right if the time is, or if the probability is: where hardly anything happens the time is not well defined.
-            errors = [abs(missing) / share]
+            errors = [off / share]
             if here["pdf"] > 0:
-                errors.append(abs(missing) / (here["pdf"] * flint.arb(fraction(t))))
+                errors.append(off / (here["pdf"] * flint.arb(fraction(t))))
             return min(float(e.abs_upper()) for e in errors)
 
     def transforms(self) -> None:

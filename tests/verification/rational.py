@@ -302,13 +302,20 @@ class RationalChain:
 
     def slopes(self, parameter: int) -> tuple[flint.fmpq_mat, list[flint.fmpq]]:
         """Return dA/dθ, and the derivatives of the rates (or probabilities) of absorption."""
+        return self._matrix(lambda w: w.slope[parameter], -1)
+
+    def sizes(self, parameter: int) -> tuple[flint.fmpq_mat, list[flint.fmpq]]:
+        """Return the sums of the absolute terms of `slopes`."""
+        return self._matrix(lambda w: w.size[parameter], 1)
+
+    def _matrix(self, part: Callable[[Jet], flint.fmpq], sign: int) -> tuple[flint.fmpq_mat, list[flint.fmpq]]:
         matrix, exits = flint.fmpq_mat(self.n, self.n), [ZERO] * self.n
         for u, v, w in self.edges:
-            matrix[u, u] += w.slope[parameter]
+            matrix[u, u] += part(w)
             if v is None:
-                exits[u] += w.slope[parameter]
+                exits[u] += part(w)
             else:
-                matrix[u, v] -= w.slope[parameter]
+                matrix[u, v] += sign * part(w)
         return matrix, exits
 
     def gradients_of_system(self, k: int, r: Sequence[flint.fmpq]) -> list[list[flint.fmpq]]:
