@@ -28,7 +28,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reduced_library(root, "coalescent", ["n_samples_10"])
     reduced_library(root, "reliability", ["two_of_three_repair"])
     shutil.copyfile(ROOT / "LICENSE", root / "LICENSE")
-    (root / "pyproject.toml").write_text('[project]\nversion = "0.1.0"\n')
+    (root / "pyproject.toml").write_text('[project]\nname = "phasic-models"\nversion = "0.1.0"\n')
     make_release(root, root / "build", update=True)
     folder = root / "build" / "channel"
     stub(folder, "python", "3.12.1")
