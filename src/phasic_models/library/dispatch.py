@@ -112,7 +112,7 @@ def run_on_dask(tasks: Sequence[Task], address: str, limits: Limits) -> Results:
             _on_a_cluster, tasks, limits=limits, version=__version__, pure=False, retries=_CLUSTER_LOSSES
         )
         names = {future.key: task for future, task in zip(futures, tasks, strict=True)}
-        for future in distributed.as_completed(futures):
+        for future in distributed.as_completed(futures, loop=client.loop):
             task = names[future.key]
             try:
                 result = future.result()
