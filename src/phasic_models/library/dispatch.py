@@ -19,8 +19,7 @@ Result = Built | Problem
 Results = Generator[tuple[Task, Result], None, None]
 Runner = Callable[[Sequence[Task]], Results]
 
-# How often a task may be lost with its cluster worker before it is to blame itself.
-_CLUSTER_LOSSES = 3
+# How long a cluster may take to answer and to have a worker, in seconds.
 _CLUSTER_WAIT = 60
 
 
@@ -106,11 +105,10 @@ def run_on_dask(tasks: Sequence[Task], address: str, limits: Limits) -> Results:
     with client:
         try:
             client.wait_for_workers(1, timeout=_CLUSTER_WAIT)
-        except TimeoutError:
+        except distributed.TimeoutError:
             raise LibraryError(f"{address}: the dask scheduler has no worker") from None
-        futures = client.map(
-            _on_a_cluster, tasks, limits=limits, version=__version__, pure=False, retries=_CLUSTER_LOSSES
-        )
+        # A task whose worker is lost goes to another one; the scheduler gives up after some of them.
+        futures = client.map(_on_a_cluster, tasks, limits=limits, version=__version__, pure=False)
         names = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         for future in distributed.as_completed(futures, loop=client.loop):
             task = names[future.key]
@@ -118,6 +116,8 @@ def run_on_dask(tasks: Sequence[Task], address: str, limits: Limits) -> Results:
                 result = future.result()
             except distributed.KilledWorker as error:
                 result = Problem(f"{task.spec.name}: every dask worker that built it was lost: {error}")
+            except LibraryError:
+                raise
             except Exception as error:
                 raise LibraryError(f"{task.name}: {address}: {type(error).__name__}: {error}") from error
             yield task, result
