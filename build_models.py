@@ -73,13 +73,13 @@ def main(
     target = out or root / "build"
     with _told(target, verbose):
         start = time.perf_counter()
-        if shard and (merge or update_lock or only_check or against or channel):
+        if shard is not None and (merge or update_lock or only_check or against or channel):
             raise typer.BadParameter("--shard only builds models; give the other options to --merge")
-        if dask and merge:
+        if dask is not None and merge:
             raise typer.BadParameter("--merge builds no model, so there is nothing for --dask to do")
         means = Means(jobs, Limits(time_limit, int(memory_limit * 2**30)), dask, merge or ())
         options: dict[str, Any] = {"categories": category or (), "means": means}
-        if shard:
+        if shard is not None:
             with _bar(console) as report:
                 made = make_shard(root, target, Part.parse(shard), progress=report, **options)
             console.print(f"{made}, {time.perf_counter() - start:.1f} s.", highlight=False, soft_wrap=True)

@@ -369,7 +369,7 @@ def test_a_models_py_cannot_end_the_build_well(root: Path) -> None:
     text = models.read_text(encoding="utf-8")
     before = {**sources(root), **outputs(root / "build")}
     models.write_text(text + "\nimport os\nos._exit(0)\n", encoding="utf-8")
-    for options in ((), ("--check",), ("--shard", "1/2"), ("--update-lock",)):
+    for options in (("--check",), ("--shard", "1/2"), ("--update-lock",)):
         done = command(root, *options)
         assert done.returncode == 1, options
         assert done.stdout.strip() == ""
@@ -484,6 +484,8 @@ def test_a_build_in_parts(root: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert outputs(root / "build") == before
     assert command(root, "--shard", "1/2", "--update-lock").returncode == 2
+    empty = command(root, "--shard", "")
+    assert (empty.returncode, "a shard is given as I/N" in empty.stderr) == (1, True), "not a build of everything"
 
 
 def test_somebody_else_s_repository(root: Path) -> None:

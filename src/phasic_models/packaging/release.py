@@ -165,10 +165,11 @@ def make_release(
     if progress is not None:
         models = sum(len(build.models) for build in builds)
         progress("packaging", models, models)
-    releases = [
-        LibraryRelease(build, _package(licences[build.category], out, library, build), _tarball(out, build))
-        for library, build in zip(libraries, builds, strict=True)
-    ]
+    releases = []
+    for build in builds:
+        recipe = files[_recipe_path(root, package_name(build.category))]
+        package = _package(recipe, licences[build.category], out, build)
+        releases.append(LibraryRelease(build, package, _tarball(out, build)))
     packages = [release.package for release in releases]
     if collection:
         latest = max(_moment(build.created) for build in builds)
@@ -383,9 +384,8 @@ def _refuse_drift(
         )
 
 
-def _package(licence: Path, out: Path, library: Library, build: LibraryBuild) -> Path:
+def _package(recipe: str, licence: Path, out: Path, build: LibraryBuild) -> Path:
     channel = out / "channel" / "noarch"
-    recipe = recipe_text(library.spec)
     return package_library(recipe, build.folder, channel, timestamp=_moment(build.created), license_file=licence)
 
 
