@@ -199,11 +199,11 @@ class SymbolicCache:
                 return dag
         for located in catalogue.find_by_hash(key, self.layers):
             failures: list[FormatError] = []
-            dag = catalogue.open_unchecked(located.path(".meta").with_suffix(""), failures)
+            found = catalogue.open_listed(located, failures)
             for failure in failures:
                 _warn(f"passed over a corrupt file of the library {located.library.category}: {failure}")
-            if dag is not None and dag.graph.content_hash() == key:
-                return dag
+            if found is not None:
+                return found.dag
         return None
 
     def _open(self, layer: Layer, key: str, suffix: str) -> SymbolicDAG | None:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from ..errors import FormatError, ModelNotFoundError
 from . import catalogue
 from .entries import SUFFIXES, is_hash
+from .identity import Identity, listed
 
 if TYPE_CHECKING:
     from ..dag import SymbolicDAG
+    from ..formats import Manifest, ManifestModel
     from ..symbolic_cache import SymbolicCache
 
 #: Up to this many operations the readable document is stored beside the engine's file; a larger one is written when it
@@ -211,21 +213,28 @@ def _checked(root: Path, source: str | None) -> dict[str, Path]:
         problems = manifest_problems(root, manifest)
         if problems:
             raise FormatError(f"{where}: nothing was imported:\n" + "\n".join(f"  {problem}" for problem in problems))
-        bases = [(model.hash, _base(root, model.name, model.hash)) for model in manifest.models]
+        bases = [_listed(manifest, model, root, where) for model in manifest.models]
     else:
         stems = {path.stem for path in root.iterdir() if path.suffix in catalogue.READABLE and is_hash(path.stem)}
-        bases = [(stem, root / stem) for stem in sorted(stems)]
+        bases = [(root / stem, Identity("its name", stem)) for stem in sorted(stems)]
     found = {}
-    for key, base in bases:
+    for base, identity in bases:
         failures: list[FormatError] = []
-        dag = catalogue.open_unchecked(base, failures)
+        dag = catalogue.open_unchecked(base, failures, identity)
         if failures:
             raise FormatError(f"{where}: nothing was imported: {failures[0]}")
-        if dag is None or dag.graph.content_hash() != key:
-            stated = "no file" if dag is None else f"the graph {dag.graph.content_hash()}"
-            raise FormatError(f"{where}: nothing was imported: {base.name} should hold {key} and has {stated}")
-        found[key] = base
+        if dag is None:
+            raise FormatError(f"{where}: nothing was imported: no file holds {base.name}")
+        found[identity.graph_hash] = base
     return found
+
+
+def _listed(manifest: Manifest, model: ManifestModel, root: Path, where: str) -> tuple[Path, Identity]:
+    base = _base(root, model.name, model.hash)
+    try:
+        return base, listed(manifest, model, base)[1]
+    except FormatError as error:
+        raise FormatError(f"{where}: nothing was imported: {error}") from None
 
 
 def _base(root: Path, name: str, key: str) -> Path:

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import compat
 from ..errors import CompatibilityError, FormatError, ModelNotFoundError
@@ -20,7 +20,11 @@ from ..symbolic_cache import SymbolicCache
 from . import catalogue, prefix
 from .catalogue import Library
 from .entries import ABANDONED_AFTER, EntryStore
+from .identity import Identity, listed, of_entry
 from .prefix import Layer
+
+if TYPE_CHECKING:
+    from ..formats import Manifest, ManifestModel
 
 STAGING_PREFIX = ".tmp-"
 
@@ -88,7 +92,8 @@ def library_folder(category: str, *, cache_dir: str | os.PathLike[str] | None = 
 def verify(
     names: list[str] | None = None, *, everything: bool = False, cache_dir: str | os.PathLike[str] | None = None
 ) -> Iterator[Verified]:
-    """Check installed files: every checksum of the manifest, and every model against its graph hash.
+    """Check installed files: the manifest and every checksum in it, every model against its graph hash and labels, and
+    that nothing else lies in the folder.
 
     Parameters
     ----------
@@ -136,7 +141,7 @@ def _library_folders(layers: list[Layer], *, hidden: bool = False) -> list[tuple
 
 
 def _verify_library(category: str, folder: Path) -> Verified:
-    from ..formats import manifest_problems, open_dag, read_manifest, read_meta
+    from ..formats import manifest_problems, read_manifest, strangers
 
     problems: list[str] = []
     files = size = 0
@@ -144,20 +149,13 @@ def _verify_library(category: str, folder: Path) -> Verified:
         manifest = read_manifest(folder / catalogue.MANIFEST)
         problems += manifest_problems(folder, manifest)
         altered = {problem.split(": ", 1)[0] for problem in problems}
+        problems += [f"{path}: does not belong to the library; remove it" for path in strangers(folder, manifest)]
         library = Library(category, folder, Layer(folder.parent.parent, False, ""), manifest)
         for model in manifest.models:
-            located = catalogue.Located(library, model)
-            for suffix in (*catalogue.READABLE, ".meta"):
-                path = located.path(suffix)
-                if str(path) in altered or not path.is_file():
-                    continue
-                files, size = files + 1, size + path.stat().st_size
-                try:
-                    stated = read_meta(path).graph_hash if suffix == ".meta" else open_dag(path).graph.content_hash()
-                    if stated != model.hash:
-                        problems.append(f"{path}: has the graph {stated}, the manifest says {model.hash}")
-                except FormatError as error:
-                    problems.append(str(error))
+            base = catalogue.Located(library, model).base
+            found = _verify_model(manifest, model, base, altered)
+            files, size = files + len(found.sizes), size + sum(found.sizes)
+            problems += found.problems
     except FormatError as error:
         problems.append(str(error))
     except OSError as error:
@@ -165,17 +163,55 @@ def _verify_library(category: str, folder: Path) -> Verified:
     return Verified(category, folder, files, size, tuple(problems))
 
 
+class _Checked(NamedTuple):
+    sizes: list[int]
+    problems: list[str]
+
+
+def _verify_model(manifest: Manifest, model: ManifestModel, base: Path, altered: set[str]) -> _Checked:
+    """Compare manifest, metadata and files of one model; what has a wrong checksum was reported before."""
+    from ..formats import open_dag
+
+    checked = _Checked([], [])
+    identity = None
+    meta = base.parent / (base.name + ".meta")
+    if str(meta) not in altered:
+        try:
+            _, identity = listed(manifest, model, base)
+            checked.sizes.append(meta.stat().st_size)
+        except FormatError as error:
+            checked.problems.append(str(error))
+    for suffix in catalogue.READABLE:
+        path = base.parent / (base.name + suffix)
+        if str(path) in altered or not path.is_file():
+            continue
+        checked.sizes.append(path.stat().st_size)
+        expected = identity or Identity(catalogue.MANIFEST, model.hash)
+        try:
+            problem = expected.problem(open_dag(path, format_version=expected.format_version), path)
+        except FormatError as error:
+            problem = str(error)
+        if problem is not None:
+            checked.problems.append(problem)
+    return checked
+
+
 def _verify_entry(key: str, folder: Path) -> Verified:
     from ..formats import open_dag
 
     problems: list[str] = []
     files = size = 0
+    try:
+        identity = of_entry(folder / key)
+    except (FormatError, OSError) as error:
+        problems.append(str(error))
+        identity = Identity("its name", key)
     for suffix in catalogue.READABLE:
         path = folder / (key + suffix)
         try:
-            found = open_dag(path).graph.content_hash()
-            if found != key:
-                problems.append(f"{path}: holds the graph {found}, not the one that its name says")
+            problem = identity.problem(open_dag(path, format_version=identity.format_version), path)
+            if problem is not None:
+                problems.append(problem)
             files, size = files + 1, size + path.stat().st_size
         except FileNotFoundError:
             continue

@@ -235,7 +235,7 @@ def _lines(items: Iterable[str], indent: str) -> str:
 # ---- reading
 
 
-def dag_from_json(text: str | bytes, *, source: str = "<string>") -> SymbolicDAG:
+def dag_from_json(text: str | bytes, *, source: str = "<string>", format_version: str | None = None) -> SymbolicDAG:
     """Read an interchange document and verify all of it.
 
     The graph hash is computed anew; the elimination order is checked against the graph; the pattern is derived from
@@ -247,6 +247,8 @@ def dag_from_json(text: str | bytes, *, source: str = "<string>") -> SymbolicDAG
         The document.
     source : str
         File name or other origin, for messages.
+    format_version : str, optional
+        The version that it must have; by default any that can be read.
 
     Returns
     -------
@@ -261,7 +263,7 @@ def dag_from_json(text: str | bytes, *, source: str = "<string>") -> SymbolicDAG
     from ..dag import SymbolicDAG  # a later room: at import time it does not exist yet
 
     data = encode_text(text, source) if isinstance(text, str) else text
-    document = decode_json(data, Document, source, bulk="expressions")
+    document = decode_json(data, Document, source, bulk="expressions", version=format_version)
     _check_lengths(document, source)
     graph = _read_graph(document, source)
     order = np.array(document.elimination.order, dtype=np.int32)
@@ -304,7 +306,7 @@ def _check_lengths(document: Document, source: str) -> None:
 
 def _read_graph(document: Document, source: str) -> Graph:
     from ..graph import Graph
-    from ..statespace.expr import WeightTable
+    from ..statespace.table import WeightTable
 
     edges = np.array(document.graph.edges, dtype=np.int32).reshape(-1, 3)
     n_vertices = len(document.vertices)

@@ -211,9 +211,9 @@ def _finish(
     locks: Mapping[str, Lock | None],
 ) -> LibraryBuild:
     spec = library.spec
-    manifest = formats.encode_manifest(_manifest(library, models))
-    formats.write_atomic(folders[spec.category] / "manifest.json", manifest)
-    digest = hashlib.sha256(manifest).hexdigest()
+    manifest = _manifest(library, models)
+    formats.write_manifest(folders[spec.category] / "manifest.json", manifest)
+    digest = hashlib.sha256(formats.encode_manifest(manifest)).hexdigest()
     lock = locks.get(spec.category)
     same = lock is not None and (lock.version, lock.build, lock.manifest) == (spec.version, spec.build, digest)
     created = lock.created if lock is not None and same else present_time()
