@@ -115,13 +115,14 @@ def joint_vectorised(states: Any, samples: list[int]) -> Any:
 def report(name: str, callback: Callable[[Any], Any], **options: Any) -> str:
     """Build the graph once and print what an edge and a state cost; return its hash."""
     graph, spent = once(lambda: Graph(callback, **options))
-    vectorised = options.get("vectorized", False)
     states = graph.states()[1:]
-    if vectorised:
-        chunks = [states[i : i + 65536] for i in range(0, len(states), 65536)]
-        _, alone = once(lambda: [callback(chunk) for chunk in chunks])
-    else:
-        _, alone = once(lambda: [callback(state) for state in states])
+    size = 65536 if options.get("vectorized") else 1
+
+    def call() -> None:
+        for first in range(0, len(states), size):
+            callback(states[first : first + size] if size > 1 else states[first])
+
+    _, alone = once(call)
     edges = graph.n_edges
     print(
         f"{name:32s} {graph.vertices_length():9,} vertices {edges:10,} edges {spent['cpu']:7.2f} s, callback alone "

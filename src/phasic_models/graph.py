@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import GraphError
-from .statespace.arrays import raw_from_arrays
+from .statespace.arrays import transitions_from_arrays
+from .statespace.callbacks import CallbackReader, parse_state
 from .statespace.canonical import CanonicalArrays, canonicalise, check_canonical
-from .statespace.explore import Callback, Progress, RawTransitions, StateExplorer, parse_state, show_state
+from .statespace.explore import Callback, Explorer, Progress, Transitions, show_state
 from .statespace.expr import Expr, Parameter, WeightTable, check_param_names
-from .statespace.frontier import FrontierExplorer
+from .statespace.frontier import FrontierReader
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -135,18 +136,15 @@ class Graph:
             raise ValueError(f"max_states must be positive, not {max_states}")
         given = _given_names(param_names)
         bound = (lambda states: callback(states, **kwargs)) if kwargs else callback
-        explorer = (FrontierExplorer if vectorized else StateExplorer)(
-            bound,
-            parameterized=parameterized,
-            max_states=max_states,
-            n_params=None if given is None else len(given),
-            progress=progress,
+        reader = (FrontierReader if vectorized else CallbackReader)(
+            bound, parameterized=parameterized, n_params=None if given is None else len(given)
         )
+        explorer = Explorer(reader, max_states=max_states, progress=progress)
         self._set_raw(explorer.run(ipv), discrete=discrete, given=given, parameterized=parameterized)
 
     def _set_raw(
         self,
-        raw: RawTransitions,
+        raw: Transitions,
         *,
         discrete: bool,
         given: tuple[str, ...] | None,
@@ -214,7 +212,7 @@ class Graph:
         Graph(4 vertices, 3 edges, no parameters, continuous)
         """
         given = _given_names(param_names)
-        raw = raw_from_arrays(
+        raw = transitions_from_arrays(
             states, sources, targets, weights, coefficients, initial, None if given is None else len(given)
         )
         graph = cls.__new__(cls)
@@ -277,7 +275,7 @@ class Graph:
         GraphError
             If the graph has no such state.
         """
-        wanted = parse_state(state, self.state_length, "vertex_of")
+        wanted = parse_state(state, self.state_length)
         low, high = 1, self.vertices_length()
         for column, value in enumerate(wanted):
             part = self.state_array[low:high, column]
@@ -402,11 +400,11 @@ def _place(parameter: Parameter, place: Mapping[str, int]) -> int:
     return place[parameter.name]
 
 
-def _resolve_names(raw: RawTransitions, given: tuple[str, ...] | None) -> tuple[str, ...]:
+def _resolve_names(raw: Transitions, given: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the names of the parameters, in the order of θ."""
     if given is not None:
         return given
-    declared = {p.names for expression in raw.expressions for p in expression.parameters()}
+    declared = {p.names for expression in raw.weights.expressions.values() for p in expression.parameters()}
     longest = max(declared, key=len, default=())
     for names in declared:
         if longest[: len(names)] != names:
