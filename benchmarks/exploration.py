@@ -81,10 +81,10 @@ def joint_vectorised(states: Any, samples: list[int]) -> Any:
         start = np.zeros((1, 2 * kinds), dtype=np.int64)
         start[0, [b, kinds]] = samples
         return start, [1.0]
-    alive = np.flatnonzero(states.sum(axis=1) > 1)
-    row, place = np.nonzero(states[alive])
-    row = alive[row]
-    count = states[row, place]
+    # Counts are small; narrow integers are quicker to move about.
+    states = states.astype(np.int8)
+    row, place = np.nonzero(states * (states.sum(axis=1) > 1)[:, None])
+    count = states[row, place].astype(np.int64)
     out = []
     # Each lineage moves; each pair of entries of one row and one island merges.
     target = states[row]

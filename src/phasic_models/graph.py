@@ -12,6 +12,7 @@ from .errors import GraphError
 from .statespace.arrays import transitions_from_arrays
 from .statespace.callbacks import CallbackReader, parse_state
 from .statespace.canonical import CanonicalArrays, canonicalise, check_canonical
+from .statespace.discretize import discretize, names_with_rate
 from .statespace.explore import Callback, Explorer, Progress, Transitions, show_state
 from .statespace.expr import Expr, Parameter, WeightTable, check_param_names
 from .statespace.frontier import FrontierReader
@@ -341,10 +342,13 @@ class Graph:
         A. Hobolth, A. Siri-Jégousse, M. Bladt (2019), Phase-type distributions in population genetics. Theoretical Population
         Biology 127, 16-32. https://doi.org/10.1016/j.tpb.2019.02.001
         """
-        # Imported here because it builds on graph, not the other way round.
-        from .evaluation.discretize import discretize
-
-        return discretize(self, rate, rewards)
+        if self.discrete:
+            raise GraphError("the graph is discrete already")
+        arrays = CanonicalArrays(self.state_array, self.edge_ptr, self.edge_target, self.edge_slot, self.weights)
+        names = names_with_rate(self.param_names, rate)
+        counted = Graph.__new__(Graph)
+        counted._set_raw(discretize(arrays, names, rate, rewards), discrete=True, given=names or None)
+        return counted, (counted.state_array[:, -1] == 1).astype(np.float64)
 
     @staticmethod
     def pmf_from_graph(graph: Graph, discrete: bool = False) -> Model:

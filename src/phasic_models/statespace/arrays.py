@@ -30,8 +30,8 @@ class GivenWeights:
     n_params: int | None
 
 
-def integer_rows(value: Any, length: int | None, what: str, name: Namer | None = None) -> npt.NDArray[np.int64]:
-    """Return `value` as states of shape (t, length), or raise GraphError.
+def integer_rows(value: Any, length: int | None, what: str, name: Namer | None = None) -> npt.NDArray[np.signedinteger]:
+    """Return `value` as states of shape (t, length) in signed integers of any size, or raise GraphError.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ def integer_rows(value: Any, length: int | None, what: str, name: Namer | None =
         raise GraphError(f"{what}: expected shape (number, {length or 'state length'}), not {array.shape}")
     if array.dtype.kind not in "iuf":
         raise GraphError(f"{what}: states must be integers, not {array.dtype}")
+    if array.dtype.kind == "i":
+        return array
     with np.errstate(invalid="ignore"):
         rows = np.ascontiguousarray(array, dtype=np.int64)
     changed = (rows != array) if array.dtype.kind == "f" else (array > np.iinfo(np.int64).max)
@@ -160,7 +162,7 @@ def transitions_from_arrays(
     states: Any, sources: Any, targets: Any, weights: Any, coefficients: Any, initial: Any, n_params: int | None
 ) -> Transitions:
     """Read a whole graph that is given as arrays; see `Graph.from_arrays`."""
-    rows = integer_rows(states, None, "states")
+    rows = integer_rows(states, None, "states").astype(np.int64)
     if not rows.shape[0]:
         raise GraphError("states: there is no state")
     source = _indices(sources, rows.shape[0], "sources")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import GraphError
 from .explore import Block, Callback, show_state
 from .expr import Expr
+from .keys import packer, states_of
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class CallbackReader:
         self.length: int | None = None
         # Numbers of weights by what was given and found right, None for zero.
         self.known: dict[Any, int | None] = {}
-        self.pack: Callable[..., bytes] = struct.Struct("=").pack
+        self.pack = packer(0)
 
     def initial(self, ipv: Any) -> tuple[npt.NDArray[np.int64], list[int]]:
         """Return the initial states and the numbers of their weights."""
@@ -61,7 +62,7 @@ class CallbackReader:
         else:
             pairs = initial_pairs(ipv, "ipv entry")
         self.length = len(pairs[0][0])
-        self.pack = struct.Struct(f"={self.length}q").pack
+        self.pack = packer(self.length)
         numbers = [self.weights.add(p) if isinstance(p, Expr) else self.weights.constant(p) for _, p in pairs]
         return np.array([state for state, _ in pairs], dtype=np.int64), numbers
 
@@ -73,7 +74,7 @@ class CallbackReader:
         ordinal: list[int] = []
 
         def name(i: int) -> str:
-            reached = np.frombuffer(target[i], dtype=np.int64).tolist()
+            reached = states_of([target[i]], states.shape[1])[0].tolist()
             return f"{_origin(states[source[i] - first])}, transition {ordinal[i]} to {show_state(reached)}"
 
         block = Block(source, target, weight, name)

@@ -99,7 +99,9 @@ def canonicalise(
     number = _normalise_initial(number, int(edge_ptr[1]), weights)
     check_absorption(edge_ptr, target, lambda v: show_state(states[v - 1].tolist()))
     table, slots = weights.table(number, index_of)
-    state_array = np.concatenate([np.zeros((1, states.shape[1]), dtype=np.int64), states])
+    state_array = np.zeros((states.shape[0] + 1, states.shape[1]), dtype=np.int64)
+    state_array[1:] = states
+    state_array.setflags(write=False)
     return CanonicalArrays.of(state_array, edge_ptr, target, slots, table)
 
 
@@ -118,7 +120,7 @@ def _merge_parallel(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Sort edges by source and target, sum parallel ones and drop those whose weight is zero."""
     key = source * (states.shape[0] + 1) + target
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)  # the order of parallel edges plays no part in their sum
     source, target, number, key = source[order], target[order], number[order], key[order]
     first = np.ones(key.size, dtype=np.bool_)
     first[1:] = key[1:] != key[:-1]
@@ -204,7 +206,7 @@ def check_absorption(ptr: npt.NDArray[np.int64], target: npt.NDArray[np.integer]
     """Raise GraphError unless every vertex has a path to one without out-edges."""
     counts = np.diff(ptr)
     source = np.repeat(np.arange(counts.size), counts)
-    order = np.argsort(target, kind="stable")
+    order = np.argsort(target)
     reached = reachable(_pointers(target, counts.size), source[order], np.flatnonzero(counts == 0))
     if not reached.all():
         stuck = np.flatnonzero(~reached)

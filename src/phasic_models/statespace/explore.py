@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..errors import GraphError
 from .growth import Watch, growing_entry
+from .keys import keys_of, states_of
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ class Transitions:
 class Block:
     """Transitions out of some states: row of the source among all states, key of the target, number of the weight.
 
-    A key is a state as the bytes of its 64-bit integers; `name` says for messages which transition number i is.
+    `name` says for messages which transition number i is.
     """
 
     source: Sequence[int]
@@ -84,17 +87,19 @@ class Explorer:
         self.reader = reader
         self.max_states = max_states
         self.watch = Watch(progress, self._growing)
-        # The bytes of a row are exact for any integers, and a dict of them is fast enough for millions.
-        self.index: dict[bytes, int] = {}
+        # Numbers of the states by key; a key that is looked up for the first time gets the next number.
+        self.index: defaultdict[bytes, int] = defaultdict(count().__next__)
         self.keys: list[bytes] = []
         self.length = 0
-        self.source, self.target, self.weight = array("q"), array("q"), array("q")
+        self.source: array[int] = array("q")
+        self.target: array[int] = array("q")
+        self.weight: array[int] = array("q")
 
     def run(self, ipv: Any) -> Transitions:
         """Explore from the initial states and return every transition."""
         states, initial_weight = self.reader.initial(ipv)
         self.length = states.shape[1]
-        initial = self._numbers(row_keys(states), lambda i: f"initial state {show_state(states[i].tolist())}")
+        initial = self._numbers(keys_of(states), lambda i: f"initial state {show_state(states[i].tolist())}")
         done = 0
         with self.watch:
             while done < len(self.keys):
@@ -117,7 +122,7 @@ class Explorer:
     def _states(self, begin: int, end: int) -> npt.NDArray[np.int64]:
         """Return rows `begin` to `end` of the states; read-only, since a callback that changed them would make wrong
         transitions without a word."""
-        return np.frombuffer(b"".join(self.keys[begin:end]), dtype=np.int64).reshape(-1, self.length)
+        return states_of(self.keys[begin:end], self.length)
 
     def _keep(self, block: Block) -> None:
         numbers = self._numbers(block.target, block.name)
@@ -129,14 +134,10 @@ class Explorer:
 
     def _numbers(self, keys: Sequence[bytes], name: Callable[[int], str]) -> list[int]:
         """Return the numbers of states, giving new ones to those not seen before."""
-        index = self.index
-        numbers = [index.setdefault(key, len(index)) for key in keys]
-        if len(index) > len(self.keys):
-            found = self.keys
-            for key, number in zip(keys, numbers, strict=True):
-                if number == len(found):
-                    found.append(key)
-            if len(index) > self.max_states:
+        numbers = list(map(self.index.__getitem__, keys))
+        if fresh := len(self.index) - len(self.keys):
+            self.keys += list(islice(reversed(self.index), fresh))[::-1]
+            if len(self.keys) > self.max_states:
                 where = name(next(i for i, number in enumerate(numbers) if number >= self.max_states))
                 growing = self._growing()
                 raise GraphError(
@@ -147,13 +148,6 @@ class Explorer:
 
     def _growing(self) -> str:
         return growing_entry(self.keys, self.length)
-
-
-def row_keys(states: npt.NDArray[np.int64]) -> list[bytes]:
-    """Return the key of every row of an array of shape (m, state_length)."""
-    rows = np.ascontiguousarray(states).view(np.dtype((np.void, states.shape[1] * 8)))
-    keys: list[bytes] = rows.ravel().tolist()
-    return keys
 
 
 def show_state(state: Iterable[int]) -> str:

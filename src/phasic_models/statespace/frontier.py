@@ -10,8 +10,9 @@ import numpy as np
 from ..errors import GraphError
 from .arrays import integer_rows, read_weights
 from .callbacks import initial_pairs
-from .explore import Block, Callback, row_keys, show_state
+from .explore import Block, Callback, show_state
 from .expr import Expr
+from .keys import keys_of
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -104,9 +105,9 @@ class FrontierReader:
             raise GraphError(f"{what}: has parameters, but the graph was declared parameterized=False")
         self.n_params = given.n_params
         if given.keep.all():
-            return Block(source + first, row_keys(targets), given.number, name)
+            return Block(source + first, keys_of(targets), given.number, name)
         kept = np.flatnonzero(given.keep)
-        return Block(source[kept] + first, row_keys(targets[kept]), given.number[kept], lambda i: name(int(kept[i])))
+        return Block(source[kept] + first, keys_of(targets[kept]), given.number[kept], lambda i: name(int(kept[i])))
 
 
 def _sources(value: Any, n: int, what: str) -> npt.NDArray[np.int64]:

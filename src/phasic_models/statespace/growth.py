@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .keys import states_of
+
 if TYPE_CHECKING:
     from types import TracebackType
+
+    import numpy.typing as npt
 
 # States between two calls of a progress callback, seconds before a terminal is told, and between two lines there.
 _EVERY = 4096
@@ -26,7 +30,7 @@ def growing_entry(keys: Sequence[bytes], length: int) -> str:
     Parameters
     ----------
     keys
-        States as the bytes of their 64-bit integers, in the order in which they were found.
+        Keys of the states, in the order in which they were found.
     length
         Entries of a state.
     """
@@ -51,11 +55,10 @@ def growing_entry(keys: Sequence[bytes], length: int) -> str:
     )
 
 
-def _extremes(keys: Sequence[bytes], begin: int, end: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+def _extremes(keys: Sequence[bytes], begin: int, end: int, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     step = max(1, (end - begin) // _SAMPLE)
     # From the end, so that the last state found is among those looked at.
-    chosen = b"".join(keys[end - 1 : begin - 1 if begin else None : -step])
-    states = np.frombuffer(chosen, dtype=np.int64).reshape(-1, length)
+    states = states_of(keys[end - 1 : begin - 1 if begin else None : -step], length)
     return states.min(axis=0), states.max(axis=0)
 
 

@@ -225,16 +225,18 @@ class Weights:
         index_of
             Position in θ of a declared parameter.
         """
-        used, inverse = np.unique(numbers, return_inverse=True)
+        occurs = np.zeros(len(self), dtype=np.bool_)
+        occurs[numbers] = True
         rational = np.zeros(len(self), dtype=np.bool_)
         rational[list(self.expressions)] = True
+        used = np.flatnonzero(occurs)
         rational = rational[used]
         expressions = [self.expressions[number] for number in used[rational].tolist()]
         table, row_slots, expression_slots = build_table(self.rows().take(used[~rational]), expressions, index_of)
-        slots = np.empty(used.size, dtype=np.int32)
-        slots[~rational] = row_slots
-        slots[rational] = expression_slots
-        return table, slots[inverse.reshape(-1)]
+        slots = np.zeros(len(self), dtype=np.int32)
+        slots[used[~rational]] = row_slots
+        slots[used[rational]] = expression_slots
+        return table, slots[numbers]
 
 
 class WeightSums:
