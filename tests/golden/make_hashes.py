@@ -93,7 +93,7 @@ def canonical_hash(n_params, discrete, initial, moves):
     for source, target, weight in [(None, state, p) for state, p in initial] + list(moves):
         if source != target:
             edges.setdefault((source, target), []).append(weight)
-    edges = {edge: summed for edge, weights in edges.items() if any((summed := total(weights)))}
+    edges = {edge: summed for edge, weights in edges.items() if any(summed := total(weights))}
     first = {edge: w for edge, w in edges.items() if edge[0] is None}
     if not any(linear or products for _, linear, products in first.values()):
         mass = math.fsum(float(w[0]) for w in first.values())
@@ -190,7 +190,12 @@ CHAINS = {
         [((2,), (2,), 9), ((2,), (1,), 1), ((2,), (5,), 0), ((1,), (0,), (0, {0: 1})), ((1,), (1,), (0, {0: 1}))],
     ),
     "unreachable": (0, False, [((1,), 1)], [((1,), (0,), 1), ((4,), (1,), 2), ((4,), (0,), 3)]),
-    "extreme_states": (0, False, [((-HUGE - 1, 0), 1)], [((-HUGE - 1, 0), (HUGE, -1), 1), ((HUGE, -1), (0, 0), 1e-300)]),
+    "extreme_states": (
+        0,
+        False,
+        [((-HUGE - 1, 0), 1)],
+        [((-HUGE - 1, 0), (HUGE, -1), 1), ((HUGE, -1), (0, 0), 1e-300)],
+    ),
     "discrete_coin": (0, True, [((1,), 1)], [((1,), (0,), 0.5), ((1,), (1,), 0.5)]),
     "discrete_parameters": (2, True, [((2,), 1)], [((2,), (1,), (0, {0: 0.5})), ((1,), (0,), (0.125, {1: 0.25}))]),
     "discrete_rational": (2, True, [((2,), 1)], [((2,), (1,), A_OVER_SUM), ((1,), (0,), A_OVER_SUM)]),
@@ -198,7 +203,12 @@ CHAINS = {
     "quotient": (2, False, [((2,), 1)], [((2,), (1,), A_OVER_SUM), ((1,), (0,), A_B), ((1,), (2,), A_OVER_SUM)]),
     "polynomial": (2, False, [((2,), 1)], [((2,), (1,), CUBE), ((1,), (0,), (0.5, {1: 2})), ((1,), (2,), NESTED)]),
     "parallel_rational": (2, False, [((1,), 1)], [((1,), (0,), A_B), ((1,), (0,), 2), ((1,), (0,), NESTED)]),
-    "parametric_start": (2, False, [((2,), (0, {0: 1})), ((1,), (1, {0: -1}))], birth_death(2, lambda k: 0, lambda k: (0, {1: k}))),
+    "parametric_start": (
+        2,
+        False,
+        [((2,), (0, {0: 1})), ((1,), (1, {0: -1}))],
+        birth_death(2, lambda k: 0, lambda k: (0, {1: k})),
+    ),
     "rational_start": (2, False, [((2,), A_OVER_SUM), ((1,), A_B)], birth_death(2, lambda k: 1, lambda k: k)),
 }
 
@@ -250,7 +260,10 @@ def library_hashes(folder, largest):
         if record["vertices"] <= largest:
             try:
                 chain = library_chain(
-                    scope[spec["function"]], spec.get("arguments", {}), len(spec["parameters"]), spec.get("discrete", False)
+                    scope[spec["function"]],
+                    spec.get("arguments", {}),
+                    len(spec["parameters"]),
+                    spec.get("discrete", False),
                 )
             except UsesExpressions:
                 continue

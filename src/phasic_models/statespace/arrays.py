@@ -120,9 +120,7 @@ def read_weights(
     return GivenWeights(place + owner.add_rows(rows), keep, not plain.all(), n_params)
 
 
-def _expressions(
-    owner: Weights, array: npt.NDArray[np.object_], n_params: int | None, name: Namer
-) -> GivenWeights:
+def _expressions(owner: Weights, array: npt.NDArray[np.object_], n_params: int | None, name: Namer) -> GivenWeights:
     number = np.zeros(array.size, dtype=np.int64)
     keep = np.ones(array.size, dtype=np.bool_)
     parametric = False

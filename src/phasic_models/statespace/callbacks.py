@@ -101,9 +101,7 @@ class CallbackReader:
             raise
         except Exception as error:
             hint = "; copy the state before changing it" if "read-only" in str(error) else ""
-            raise GraphError(
-                f"{_origin(state)}: the callback raised {type(error).__name__}: {error}{hint}"
-            ) from error
+            raise GraphError(f"{_origin(state)}: the callback raised {type(error).__name__}: {error}{hint}") from error
         raise GraphError(f"{_origin(state)}: the callback returned None; return an empty list for an absorbing state")
 
     def _transition(self, item: Any, state: npt.NDArray[np.int64], number: int) -> tuple[bytes, int | None]:
@@ -183,7 +181,8 @@ class CallbackReader:
 
 def _weight_key(item: Sequence[Any]) -> Any:
     """Return the weight of a transition in a form that can be looked up: equal ones are the same weight. None where it
-    has no such form."""
+    has no such form.
+    """
     if len(item) == 3:
         _, base, more = item
     elif len(item) == 2:

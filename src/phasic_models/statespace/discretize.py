@@ -85,7 +85,9 @@ def _checked_rewards(rewards: Any, n: int) -> npt.NDArray[np.float64]:
         )
     bad = ~(np.isfinite(earned) & (earned >= 0))
     if bad.any():
-        raise ParameterError(f"rewards[{bad.argmax()}] is {earned[bad.argmax()]}; rewards must be 0 or more, and finite")
+        raise ParameterError(
+            f"rewards[{bad.argmax()}] is {earned[bad.argmax()]}; rewards must be 0 or more, and finite"
+        )
     return earned
 
 

@@ -47,9 +47,9 @@ class Block:
     `name` says for messages which transition number i is.
     """
 
-    source: Sequence[int]
+    source: Sequence[int] | npt.NDArray[np.int64]
     target: Sequence[bytes]
-    weight: Sequence[int]
+    weight: Sequence[int] | npt.NDArray[np.int64]
     name: Callable[[int], str]
 
 
@@ -66,7 +66,8 @@ class Reader(Protocol):
 
     def read(self, states: npt.NDArray[np.int64], first: int) -> Iterator[Block]:
         """Yield the transitions out of `states`, whose rows among all states start at `first`; those of weight zero are
-        left out. An error comes after the block of what was given before it."""
+        left out. An error comes after the block of what was given before it.
+        """
 
 
 class Explorer:
@@ -121,7 +122,8 @@ class Explorer:
 
     def _states(self, begin: int, end: int) -> npt.NDArray[np.int64]:
         """Return rows `begin` to `end` of the states; read-only, since a callback that changed them would make wrong
-        transitions without a word."""
+        transitions without a word.
+        """
         return states_of(self.keys[begin:end], self.length)
 
     def _keep(self, block: Block) -> None:

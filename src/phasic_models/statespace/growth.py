@@ -55,7 +55,9 @@ def growing_entry(keys: Sequence[bytes], length: int) -> str:
     )
 
 
-def _extremes(keys: Sequence[bytes], begin: int, end: int, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _extremes(
+    keys: Sequence[bytes], begin: int, end: int, length: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     step = max(1, (end - begin) // _SAMPLE)
     # From the end, so that the last state found is among those looked at.
     states = states_of(keys[end - 1 : begin - 1 if begin else None : -step], length)

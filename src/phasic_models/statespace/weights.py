@@ -201,12 +201,11 @@ class Weights:
 
     def get(self, number: int) -> AffineKey | Expr:
         """Return the weight with this number."""
-        value = self.expressions.get(number)
-        if value is None:
-            value = self._values.get(number)
-        if value is None:
-            value = (self._joined if number < len(self._joined) else self.rows()).key(number)
-        return value
+        if number in self.expressions:
+            return self.expressions[number]
+        if number in self._values:
+            return self._values[number]
+        return (self._joined if number < len(self._joined) else self.rows()).key(number)
 
     def constants(self) -> npt.NDArray[np.float64]:
         """Return the value of every weight that is a plain number, NaN for the others."""
