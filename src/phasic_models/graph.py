@@ -63,7 +63,8 @@ class Graph:
     vectorized
         Whether the callback handles many states per call; see Notes.
     progress
-        Called now and then as ``progress(explored, found)``.
+        Called now and then as ``progress(explored, found)``. Without it, an exploration of more than two seconds reports to a
+        terminal or notebook, and says which entry of the state grows most.
     **kwargs
         Passed on to the callback.
 
@@ -79,7 +80,10 @@ class Graph:
       shape (t, p) or (p,).
 
     A state without transitions is absorbing. Without `ipv` the callback is first called with an array of shape (0, 0)
-    and returns ``(states, probabilities)``. It is called with at most 65,536 states at a time.
+    and returns ``(states, probabilities)``. It is called with at most 65,536 states at a time. Next states may be of any
+    integer type; long states of small numbers are handled most quickly as int8.
+
+    What a callback gave can be remembered for other processes: `SymbolicCache.graph`.
 
     Attributes
     ----------
