@@ -89,6 +89,7 @@ def test_sums_are_made_once_and_in_any_order():
         (),
     )
     huge = weights.constant(1.7e308)
+    sums = WeightSums(weights, ("a", "b"))
     with pytest.raises(GraphError, match="here: the sum of parallel transitions is too large"):
         sums.add([huge, huge], lambda: "here")
 

@@ -244,7 +244,7 @@ class WeightSums:
     Parameters
     ----------
     weights
-        Where the summands are and the sums go.
+        Where the summands are already, and the sums go.
     names
         Names of the parameters, for affine forms that are added to expressions.
     """
@@ -253,14 +253,20 @@ class WeightSums:
         self.weights = weights
         self.names = names
         self.known: dict[tuple[int, ...], int] = {}
+        # The plain numbers among the weights that were there at the beginning, NaN for the others.
+        self.plain: list[float] = weights.constants().tolist()
 
     def add(self, numbers: Sequence[int], where: Callable[[], str]) -> int:
         """Return the number of the sum of weights; the order of `numbers` plays no part."""
         group = tuple(sorted(numbers))
         known = self.known.get(group)
         if known is None:
-            parts = [self.weights.get(number) for number in group]
-            known = self.known[group] = self.weights.add(self._sum(parts, where))
+            plain = [self.plain[number] for number in group]
+            if math.isnan(sum(plain)):
+                total = self._sum([self.weights.get(number) for number in group], where)
+            else:
+                total = self._sum([(value, (), ()) for value in plain], where)
+            known = self.known[group] = self.weights.add(total)
         return known
 
     def _sum(self, parts: Sequence[AffineKey | Expr], where: Callable[[], str]) -> AffineKey | Expr:
