@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import GraphError
-from .growth import Watch, growing_entry
+from .growth import Growth, Watch, growing_entry
 from .keys import keys_of, states_of
 from .weights import Weights
 
@@ -141,14 +141,14 @@ class Explorer:
             self.keys += list(islice(reversed(self.index), fresh))[::-1]
             if len(self.keys) > self.max_states:
                 where = name(next(i for i, number in enumerate(numbers) if number >= self.max_states))
-                growing = self._growing()
+                growth = self._growing()
                 raise GraphError(
-                    f"{where}: more than max_states={self.max_states} states; {growing + '; ' if growing else ''}"
+                    f"{where}: more than max_states={self.max_states} states; {f'{growth}; ' if growth else ''}"
                     "bound the state space, or raise max_states if it is finite"
                 )
         return numbers
 
-    def _growing(self) -> str:
+    def _growing(self) -> Growth | None:
         return growing_entry(self.keys, self.length)
 
 

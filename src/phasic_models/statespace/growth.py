@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,8 +25,23 @@ _PAUSE = 0.5
 _SAMPLE = 4096
 
 
-def growing_entry(keys: Sequence[bytes], length: int) -> str:
-    """Say which entry of the states grows most as they are found, or nothing where none does.
+class Growth(NamedTuple):
+    """An entry of the state whose extreme value in the second half of the states lies beyond that in the first."""
+
+    entry: int
+    extreme: str
+    early: int
+    late: int
+
+    def __str__(self) -> str:
+        return (
+            f"entry {self.entry} of the state grows: the {self.extreme} value is {self.early} in the first half of the states "
+            f"and {self.late} in the second"
+        )
+
+
+def growing_entry(keys: Sequence[bytes], length: int) -> Growth | None:
+    """Return which entry of the states grows most as they are found, None where none does.
 
     Parameters
     ----------
@@ -36,7 +52,7 @@ def growing_entry(keys: Sequence[bytes], length: int) -> str:
     """
     half = len(keys) // 2
     if half == 0:
-        return ""
+        return None
     early, late = _extremes(keys, 0, half, length), _extremes(keys, half, len(keys), length)
     # As float64, since a difference of 64-bit integers may not fit.
     width = (early[1] - early[0]).astype(np.float64)
@@ -46,13 +62,9 @@ def growing_entry(keys: Sequence[bytes], length: int) -> str:
     entry = int(growth.argmax())
     # An entry that is bounded keeps the range of the first half, or nearly so.
     if growth[entry] < 0.1:
-        return ""
+        return None
     side = 1 if rises[entry] >= falls[entry] else 0
-    word = "largest" if side else "smallest"
-    return (
-        f"entry {entry} of the state grows: the {word} value is {early[side][entry]} in the first half of the states "
-        f"and {late[side][entry]} in the second"
-    )
+    return Growth(entry, "largest" if side else "smallest", int(early[side][entry]), int(late[side][entry]))
 
 
 def _extremes(
@@ -75,7 +87,7 @@ class Watch:
         Says which entry of the state grows.
     """
 
-    def __init__(self, progress: Callable[[int, int], object] | None, growing: Callable[[], str]) -> None:
+    def __init__(self, progress: Callable[[int, int], object] | None, growing: Callable[[], Growth | None]) -> None:
         self.progress = progress
         self.growing = growing
         self.told = 0
@@ -104,11 +116,14 @@ class Watch:
                 self.progress(explored, found)
         elif time.monotonic() >= self.next:
             self.next = time.monotonic() + _PAUSE
-            if sys.stderr.isatty() or "ipykernel" in sys.modules:
-                self._write(f"exploring: {found:,} states found, {explored:,} explored", self.growing())
+            if sys.stderr is not None and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+                self._write(f"{found:,} states found, {explored:,} explored", self.growing())
 
-    def _write(self, text: str, growing: str) -> None:
-        line = f"{text}; {growing}" if growing else text
+    def _write(self, text: str, growth: Growth | None) -> None:
+        if growth is not None:
+            text += f"; entry {growth.entry} of the state grows, now {growth.late}"
+        # A line that is wrapped could not be written over.
+        line = text[: shutil.get_terminal_size().columns - 1]
         sys.stderr.write("\r" + line.ljust(self.shown))
         sys.stderr.flush()
         self.shown = len(line)
