@@ -273,6 +273,18 @@ def test_versions_enter_the_key(monkeypatch):
     assert callback_key(coalescent, {}) == key
 
 
+def test_other_builtins(monkeypatch):
+    total = make("def callback(s):\n    return sum(s)")
+    key = callback_key(total, {})
+    monkeypatch.setattr("builtins.sum", max)
+    assert callback_key(total, {}) not in (key, None)
+    monkeypatch.setattr("builtins.sum", lambda s: 0)
+    assert callback_key(total, {}) is not None
+    monkeypatch.undo()
+    assert callback_key(total, {}) == key
+    assert callback_key(make("def callback(s):\n    return sum(s)", __builtins__={"sum": max}), {}) is None
+
+
 def test_a_changed_global_is_another_model(cache, monkeypatch):
     first = cache.graph(with_helper)
     monkeypatch.setattr(sys.modules[__name__], "RATE", 5.0)

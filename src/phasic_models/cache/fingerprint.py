@@ -26,6 +26,9 @@ from ..statespace.expr import Expr, Parameter, params
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+# To be raised when a callback gives another graph than before, in a version of the same number.
+_GENERATION = "1"
+
 # fmt: off
 # Modules whose functions depend on nothing but their arguments. (In those with "_" some of them are defined.)
 _MODULES = frozenset({
@@ -67,7 +70,7 @@ def callback_key(callback: Callable[..., Any], options: Mapping[str, Any]) -> st
 
     try:
         mark = _Mark()
-        for text in (__version__, sys.version, sys.platform, platform.machine(), np.__version__):
+        for text in (_GENERATION, __version__, sys.version, sys.platform, platform.machine(), np.__version__):
             mark.add("version", text)
         mark.value(dict(sorted(options.items())))
         mark.callback(callback)
@@ -173,6 +176,8 @@ class _Mark:
             if known is function:
                 self.add("again", str(place))
                 return
+        if function.__builtins__ is not builtins.__dict__:  # type: ignore[attr-defined]
+            raise _Unsure
         self.functions.append(function)
         self.add("function", function.__name__)
         names: set[str] = set()
@@ -190,8 +195,8 @@ class _Mark:
             self.add("global", name)
             if name in function.__globals__:
                 self.value(function.__globals__[name])
-            elif not (name in _BUILTINS or _is_exception(getattr(builtins, name, None))):
-                raise _Unsure
+            else:
+                self.callback(getattr(builtins, name, None))
 
     def code(self, code: CodeType, names: set[str]) -> None:
         """Add a code object and collect the globals that it reads."""
