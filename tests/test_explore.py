@@ -81,6 +81,8 @@ def test_sums_are_made_once_and_in_any_order():
     sums = WeightSums(weights, ("a", "b"))
     total = sums.add(numbers, lambda: "here")
     assert sums.add(numbers[::-1], lambda: "here") == total
+    assert weights.constant(0.1) == numbers[0]
+    assert weights.add(B * A) == numbers[2]
     exact = sum(map(Fraction, (0.1, 0.2, 0.3)))
     assert weights.get(total) == A * B + 3 * B + Expr({frozenset(): exact})
     assert weights.get(sums.add([numbers[0], numbers[3], numbers[0]], lambda: "here")) == (
