@@ -197,3 +197,9 @@ def test_a_graph_that_is_discrete():
     graph = Graph(lambda s: [((0,), 0.5)] if s[0] else [], ipv=[1], discrete=True)
     with pytest.raises(GraphError, match="discrete already"):
         graph.discretize(1.0)
+
+
+def test_rates_that_are_too_large_together():
+    graph = Graph(lambda s: [((0,), 1e308), ((-1,), 1e308)] if s[0] > 0 else [], ipv=[1])
+    with pytest.raises(GraphError, match=r"state \(1\): the rates sum to more than a 64-bit float holds"):
+        graph.discretize(1.0)

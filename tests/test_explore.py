@@ -21,6 +21,7 @@ from phasic_models.statespace.keys import keys_of, packer, states_of
 from phasic_models.statespace.weights import AffineRows, Weights, WeightSums
 
 A, B = params("a", "b")
+C = params("c")
 
 # --- keys of states --------------------
 
@@ -154,7 +155,7 @@ EQUAL_CONSTANTS = [
 FORMS = [
     (b, c)
     for b in (2.0, 2, np.int64(2), Fraction(2))
-    for c in ([0.0, 3.0], (0, 3), np.array([0, 3]), [0.0, Fraction(3)])
+    for c in ([0.0, 3.0], (0, 3), np.array([0, 3]), [0.0, Fraction(3)], [0, np.array(3.0)])
 ]
 
 
@@ -242,6 +243,34 @@ def test_mistakes_in_order():
 
     with pytest.raises(GraphError, match=r"^state \(2\), transition 1 to \(0\): the weight is nan"):
         Graph(callback, ipv=[0])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_forms_are_not_taken_for_each_other(order):
+    """Numbers that look alike: a base, a coefficient, a rate, and an expression."""
+    weights = [(1.0, [3.0]), ([3.0],), (3.0,), (3.0, [1.0]), (0.0, [1.0]), (1.0, [0.0]), (C * C,), (C + 1,)]
+    graph = Graph(lambda s: [([i], *w) for i, w in enumerate(weights)][::order] if s[0] == 99 else [], ipv=[99])
+    assert graph.weights.evaluate([5.0])[graph.edge_slot[1:]].tolist() == [16.0, 15.0, 3.0, 8.0, 5.0, 1.0, 25.0, 6.0]
+
+
+def test_a_weight_is_read_once(monkeypatch):
+    read = []
+    weight = CallbackReader._weight
+    monkeypatch.setattr(CallbackReader, "_weight", lambda self, parts: read.append(parts) or weight(self, parts))
+    Graph(lambda s: [([s[0] - 1], 0.0, [2.0]), ([0], C), ([0], 0.0)] if s[0] else [], ipv=[500])
+    assert len(read) == 3
+
+
+def test_zero_weights_do_not_shift_names():
+    """Even states lead to 0 (at rate zero), k + 1 and k + 2, odd ones to k + 2 alone."""
+
+    def callback(states):
+        k = states[:, 0]
+        rates = np.concatenate([0.0 * k, 1.0 - k % 2, np.ones(k.size)])
+        return np.tile(np.arange(k.size), 3), np.concatenate([0 * states, states + 1, states + 2]), rates
+
+    with pytest.raises(GraphError, match=r"^state \(4\), transition to \(6\): more than max_states=6"):
+        Graph(callback, ipv=[0], vectorized=True, max_states=6)
 
 
 def test_an_empty_callback():

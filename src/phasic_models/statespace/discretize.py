@@ -114,7 +114,7 @@ def _probabilities(
         keys[:, :-1] = arrays.edge_slot[edges]
         keys[:, -1] = earned[vertices].view(np.int64)
         _, representative, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-        found = np.full((representative.size, count + 1), -1, dtype=np.int64)
+        found = np.empty((representative.size, count + 1), dtype=np.int64)
         for i, vertex in enumerate(vertices[representative].tolist()):
             rates = [values[slot] for slot in arrays.edge_slot[edges[representative[i]]].tolist()]
             event = event_rate * float(earned[vertex])
@@ -122,9 +122,7 @@ def _probabilities(
             if isinstance(total, float) and not math.isfinite(total):
                 state = ", ".join(map(str, arrays.state_array[vertex].tolist()))
                 raise GraphError(f"state ({state}): the rates sum to more than a 64-bit float holds")
-            found[i, :-1] = [_number(rate / total, weights) for rate in rates]
-            if earned[vertex] > 0:
-                found[i, -1] = _number(event / total, weights)
+            found[i] = [_number(rate / total, weights) for rate in (*rates, event)]
         jumps[edges] = found[group.reshape(-1), :-1]
         events[vertices] = found[group.reshape(-1), -1]
     return jumps, events
