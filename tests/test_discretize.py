@@ -146,6 +146,7 @@ def test_no_rewards_no_events():
     graph = coalescent(4)
     counted, rewards = graph.discretize(1.0, np.zeros(graph.vertices_length()))
     assert not rewards.any()
+    assert counted.states()[:, 0].tolist() == graph.states()[:, 0].tolist()
     assert counted.model().pdf([1.0], [0, 1], rewards).tolist() == [1.0, 0.0]
 
 

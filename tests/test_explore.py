@@ -342,6 +342,12 @@ def test_an_endless_space_that_falls():
         Graph(lambda s: (np.arange(len(s)), s - [0, 3], 1.0), ipv=[5, 0], max_states=100, vectorized=True)
 
 
+def test_two_entries_that_grow_slowly():
+    """On a quarter of the plane an entry grows with the square root of the number of states."""
+    with pytest.raises(GraphError, match=r"entry [01] of the state grows"):
+        Graph(lambda s: [([s[0] + 1, s[1], 0], 1.0), ([s[0], s[1] + 1, 0], 1.0)], ipv=[0, 0, 0], max_states=3000)
+
+
 def test_a_space_that_is_merely_large_names_no_entry():
     rng = np.random.default_rng(0)
     keys = keys_of(rng.integers(0, 10, (5000, 3)))

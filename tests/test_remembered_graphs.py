@@ -242,6 +242,16 @@ def test_other_callbacks_have_other_keys(callbacks):
     assert len(set(keys)) == len(keys)
 
 
+def test_attributes_of_a_function_enter_the_key():
+    callback = make("def callback(s):\n    return callback.rate")
+    callback.rate = 1.0
+    key = callback_key(callback, {})
+    callback.rate = 2.0
+    assert callback_key(callback, {}) not in (key, None)
+    callback.rate = THING
+    assert callback_key(callback, {}) is None
+
+
 def test_options_enter_the_key():
     options = [
         {},
