@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+import os
 import random
 import subprocess
 import sys
@@ -242,6 +243,17 @@ def test_other_callbacks_have_other_keys(callbacks):
     assert len(set(keys)) == len(keys)
 
 
+def test_functions_that_use_each_other():
+    keys = set()
+    for itself in (True, False):
+        helper = make("def callback(s):\n    return h(s)")
+        callback = make("def callback(s):\n    return g(s)", g=helper)
+        helper.__globals__["h"] = helper if itself else callback
+        keys.add(callback_key(callback, {}))
+    assert len(keys) == 2
+    assert None not in keys
+
+
 def test_attributes_of_a_function_enter_the_key():
     callback = make("def callback(s):\n    return callback.rate")
     callback.rate = 1.0
@@ -313,7 +325,9 @@ def test_a_damaged_file_is_set_aside_and_explored_again(cache, explored):
     assert caught[0].filename == __file__
     assert again.content_hash() == graph.content_hash()
     assert len(explored) == 2
-    assert path.with_name(path.name + ".corrupt").exists()
+    aside = path.with_name(path.name + ".corrupt")
+    assert aside.exists()
+    assert EntryStore(path.parents[1]).leftovers() == [aside]
     assert cache.graph(coalescent).content_hash() == graph.content_hash()
     assert len(explored) == 2
 
@@ -348,6 +362,21 @@ def test_graphs_count_and_are_evicted_and_cleared(tmp_path):
         SymbolicCache(tmp_path, max_cache_size_gb=one / 2e9).graph(coalescent, n=20)
     assert small.clear() == 2
     assert not list(tmp_path.glob("graphs/*"))
+
+
+def test_the_graph_that_was_used_last_stays(tmp_path):
+    cache = SymbolicCache(tmp_path)
+    for n in (20, 21):
+        cache.graph(coalescent, n=n)
+        os.utime(tmp_path / "own" / callback_key(coalescent, {"n": n}), (n, n))
+    cache.graph(coalescent, n=20)
+    size = max(path.stat().st_size for path in tmp_path.glob("graphs/*"))
+    small = SymbolicCache(tmp_path, max_cache_size_gb=2.5 * size / 1e9)
+    small.graph(coalescent, n=22)
+    kept = {
+        n: (tmp_path / "graphs" / f"{callback_key(coalescent, {'n': n})}.safetensors").exists() for n in (20, 21, 22)
+    }
+    assert kept == {20: True, 21: False, 22: True}
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):
