@@ -25,6 +25,8 @@ from ..formats.files import TEMPORARY_PREFIX, write_atomic
 #: In the order of writing: what is left by a killed writer is never taken for more than it is.
 SUFFIXES = (".meta", ".json", ".safetensors")
 MARKER_FOLDER = "own"
+#: Remembered graphs, ``<key of the callback>.safetensors``; they have markers like entries, and are evicted like them.
+GRAPH_FOLDER = "graphs"
 SET_ASIDE_SUFFIX = ".corrupt"
 #: A writer that is alive has renamed its temporary file long before this many seconds have passed.
 ABANDONED_AFTER = 3600.0
@@ -72,6 +74,7 @@ class EntryStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = root / "symbolic"
+        self.graphs = root / GRAPH_FOLDER
         self._markers = root / MARKER_FOLDER
         # A heap of (last use, hash) as the last scan saw it; checked again before anything is removed.
         self._oldest: list[tuple[int, str]] = []
@@ -80,6 +83,25 @@ class EntryStore:
     def path(self, key: str, suffix: str) -> Path:
         """Path of one file of an entry."""
         return self.folder / (key + suffix)
+
+    def graph_path(self, key: str) -> Path:
+        """Path of the graph that is remembered under the key of a callback."""
+        return self.graphs / (key + ".safetensors")
+
+    def put_graph(self, key: str, data: bytes) -> None:
+        """Write a remembered graph; as `put`."""
+        self._prepare()
+        self.graphs.mkdir(exist_ok=True)
+        write_atomic(self.graph_path(key), data)
+        self._mark(key, len(data))
+
+    def _paths(self, key: str) -> list[Path]:
+        return [self.graph_path(key), *(self.path(key, suffix) for suffix in reversed(SUFFIXES))]
+
+    def _mark(self, key: str, size: int) -> None:
+        (self._markers / key).touch()
+        if self._bytes is not None:
+            self._bytes += size
 
     def put(self, key: str, files: Mapping[str, bytes | str]) -> None:
         """Write an entry's files, each atomically, and mark it as this cache's own.
@@ -93,9 +115,7 @@ class EntryStore:
         for suffix in SUFFIXES:
             if suffix in files:
                 write_atomic(self.path(key, suffix), files[suffix])
-        (self._markers / key).touch()
-        if self._bytes is not None:
-            self._bytes += sum(len(data.encode()) if isinstance(data, str) else len(data) for data in files.values())
+        self._mark(key, sum(len(data.encode()) if isinstance(data, str) else len(data) for data in files.values()))
 
     def _prepare(self) -> None:
         created = not self.root.exists()
@@ -121,7 +141,7 @@ class EntryStore:
 
     def size(self, key: str) -> int:
         """Bytes of an entry's files; 0 where there are none."""
-        return sum(status.size for suffix in SUFFIXES if (status := stamp(self.path(key, suffix))) is not None)
+        return sum(status.size for path in self._paths(key) if (status := stamp(path)) is not None)
 
     def set_aside(self, path: Path, seen: Stamp | None) -> bool:
         """Rename a file that turned out to be corrupt, so that the next look-up misses and its owner can inspect it.
@@ -150,8 +170,7 @@ class EntryStore:
         """Remove an entry and return the bytes freed. A file that cannot be removed is left, with its marker."""
         freed = 0
         complete = True
-        for suffix in reversed(SUFFIXES):
-            path = self.path(key, suffix)
+        for path in self._paths(key):
             try:
                 size = path.stat().st_size
                 path.unlink()
@@ -245,9 +264,14 @@ class EntryStore:
 
         def orphan(item: os.DirEntry[str]) -> bool:
             old = now - item.stat(follow_symlinks=False).st_mtime >= older_than
-            return old and not any(self.path(item.name, suffix).exists() for suffix in SUFFIXES)
+            return old and not any(path.exists() for path in self._paths(item.name))
 
-        return _matching(self.root, abandoned) + _matching(self.folder, abandoned) + _matching(self._markers, orphan)
+        folders = (self.root, self.folder, self.graphs)
+        return [path for folder in folders for path in _matching(folder, abandoned)] + _matching(self._markers, orphan)
+
+    def remembered(self) -> list[str]:
+        """Keys of the remembered graphs."""
+        return [path.stem for path in _matching(self.graphs, lambda item: is_hash(Path(item.name).stem))]
 
 
 def _matching(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:

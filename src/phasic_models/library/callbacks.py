@@ -130,6 +130,8 @@ def graph_of(function: Callable[..., Any], spec: ModelSpec, path: Path) -> Graph
         graph = Graph(
             # Bound here, so that an argument may have the name of an option of Graph.
             partial(function, **spec.arguments),
+            # Several models are built at once; their builder has a bar of its own.
+            progress=lambda explored, found: None,
             discrete=spec.discrete,
             parameterized=bool(names),
             param_names=names or None,
