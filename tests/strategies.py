@@ -171,6 +171,8 @@ def chains(
     initial = [(transient[i], draw(st.floats(0.05, 1.0))) for i in chosen]
     if draw(st.integers(0, 9)) == 0:
         initial.append((absorbing[0], 0.25))
+    total = sum(p for _, p in initial)
+    initial = [(s, p / total) for s, p in initial]
     reached = _reached([s for s, _ in initial], moves)
     return Chain(
         tuple(s for s in states if s in reached),

@@ -142,7 +142,7 @@ static void every_function(void) {
         CHECK(refuse_each(try_symbolic_given) > 12);
         CHECK(refuse_each(try_plan) == 8);
         CHECK(refuse_each(try_workspace) == 4);
-        CHECK(refuse_each(try_uniform) == 14);
+        CHECK(refuse_each(try_uniform) == 18);
         CHECK(refuse_each(try_moments) == discrete);
         CHECK(refuse_each(try_joint) == 2);
         CHECK(refuse_each(try_covariance) == 2);

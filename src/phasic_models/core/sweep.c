@@ -201,18 +201,11 @@ static int set_initial(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, 
  */
 static void set_leaving(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, int32_t i, double scale) {
     const int32_t row = u->row_of[i];
-    double exit = 0.0;
     double sum = 0.0;
     double low = 0.0;
     for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
-        const double weight = ws->slot[p->graph.edge_slot[e]];
-        if (p->edge_row[e] < 0) {
-            exit += weight;
-        } else {
-            pm_add_exactly(&sum, &low, weight / scale);
-        }
+        pm_add_exactly(&sum, &low, ws->slot[p->graph.edge_slot[e]] / scale);
     }
-    pm_add_exactly(&sum, &low, exit / scale);
     const double high = sum + low;
     low = (sum - high) + low;
     if (high <= 0.5) {

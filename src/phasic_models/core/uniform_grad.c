@@ -137,17 +137,13 @@ static void differentiate_chain(const pm_plan *plan, const pm_uniform *u, sensit
             double exit = 0.0;
             for (int64_t e = plan->edge_start[row]; e < plan->edge_end[row]; e++) {
                 const double d = s->slot[(int64_t)plan->graph.edge_slot[e] * p + j];
-                if (plan->edge_row[e] < 0) {
-                    exit += d;
-                } else {
-                    pm_add_exactly(&sum, &low, d / scale);
-                    absolute += fabs(d / scale);
-                }
+                pm_add_exactly(&sum, &low, d / scale);
+                exit += plan->edge_row[e] < 0 ? d : 0.0;
+                absolute += plan->edge_row[e] < 0 ? 0.0 : fabs(d / scale);
             }
             if (leaves) {
                 s->exit[(int64_t)exits * p + j] = exit;
                 s->exit_slope[j] = fabs(exit) > s->exit_slope[j] ? fabs(exit) : s->exit_slope[j];
-                pm_add_exactly(&sum, &low, exit / scale);
             }
             const double high = sum + low;
             s->stay[(int64_t)i * p + j] = -high;

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Probabilities that a callback computes may exceed one by rounding.
 PROBABILITY_SLACK = 1e-10
+# So may initial probabilities; a sum further from one than this is a mistake.
+INITIAL_SLACK = 1e-9
 # A sum this close to one is one up to rounding; dividing by it again would only change the last bits.
 _ROUNDING = 2.0**-51
 
@@ -166,7 +168,7 @@ def _pointers(source: npt.NDArray[np.integer], n: int) -> npt.NDArray[np.int64]:
 
 
 def _normalise_initial(number: npt.NDArray[np.int64], n_initial: int, weights: Weights) -> npt.NDArray[np.int64]:
-    """Scale constant initial probabilities to sum to one; expressions are left to the evaluation."""
+    """Take the rounding out of the sum of constant initial probabilities; expressions are left to the evaluation."""
     keys = [weights.get(w) for w in number[:n_initial].tolist()]
     values = [key[0] for key in keys if not isinstance(key, Expr) and not key[1]]
     if len(values) < n_initial:
@@ -176,19 +178,22 @@ def _normalise_initial(number: npt.NDArray[np.int64], n_initial: int, weights: W
 
 
 def normalised(values: Sequence[float]) -> list[float]:
-    """Return positive numbers scaled to sum to one; a second call changes nothing."""
+    """Return initial probabilities without the rounding of their sum; a second call changes nothing.
+
+    Raises
+    ------
+    GraphError
+        If they do not sum to one.
+    """
     try:
         total = math.fsum(values)
     except OverflowError:
         total = math.inf
-    if not math.isfinite(total):
-        raise GraphError("the initial probabilities sum to more than a 64-bit float holds")
+    if not abs(total - 1.0) <= INITIAL_SLACK:
+        raise GraphError(f"the initial probabilities sum to {total:.10g}, not to one")
     if abs(total - 1.0) <= _ROUNDING:
         return list(values)
-    scaled = [value / total for value in values]
-    if 0.0 in scaled:
-        raise GraphError("an initial probability is too small beside the others; drop it")
-    return scaled
+    return [value / total for value in values]
 
 
 def _check_constant_probabilities(raw: Transitions) -> None:
