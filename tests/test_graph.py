@@ -409,7 +409,13 @@ def sum_of(coefficients, names) -> Expr:
 
 @pytest.mark.parametrize(
     ("initial", "total"),
-    [({0: 0.6}, "0.6"), ({0: 1.5}, "1.5"), ({0: 60, 1: 40}, "100"), ({0: 0.5, 1: 0.4999}, "0.9999"), ({0: 1e308}, r"1e\+308")],
+    [
+        ({0: 0.6}, "0.6"),
+        ({0: 1.5}, "1.5"),
+        ({0: 60, 1: 40}, "100"),
+        ({0: 0.5, 1: 0.4999}, "0.9999"),
+        ({0: 1e308}, r"1e\+308"),
+    ],
 )
 def test_initial_probabilities_that_do_not_sum_to_one(initial, total):
     """Such a start is a defect or a mistake; to scale it in silence gave a mean of 0.2 for 0.12."""

@@ -31,11 +31,11 @@ DEFAULT_MAX_STATES = 2_000_000
 class Graph:
     """A continuous or discrete phase-type distribution as a weighted graph of states.
 
-    Vertex 0 is the starting vertex and has no state; its out-edges are initial probabilities, which sum to one. A
-    vertex without out-edges is absorbing. Weights are rates or, if `discrete`, jump probabilities; what these lack to
-    one is the chance to stay. Transitions of a state to itself do nothing in continuous time and are part of staying in
-    discrete time; they are dropped, and so are transitions whose weight is zero whatever θ is. A state that is left with
-    none is absorbing.
+    Vertex 0 is the starting vertex and has no state; its out-edges are initial probabilities. Constant ones must sum to
+    one; where one of them depends on parameters, all are divided by their sum at each θ. A vertex without out-edges is
+    absorbing. Weights are rates or, if `discrete`, jump probabilities; what these lack to one is the chance to stay.
+    Transitions of a state to itself do nothing in continuous time and are part of staying in discrete time; they are
+    dropped, and so are transitions whose weight is zero whatever θ is. A state that is left with none is absorbing.
 
     Parameters
     ----------
@@ -211,7 +211,8 @@ class Graph:
         coefficients
             Shape (m, p); a weight is then ``weights[i] + coefficients[i] · theta``.
         initial
-            The row of the initial state, a mapping from rows to probabilities, or a probability for every row.
+            The row of the initial state, a mapping from rows to probabilities, or a probability for every row. Constant
+            probabilities must sum to one.
         discrete, param_names
             As for `Graph`.
 

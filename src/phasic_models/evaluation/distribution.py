@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _PER_EDGE = 1.2
 _PER_TERM = 3.0
 _PER_MULTIPLY = 0.25
-#: Up to this many jumps, and wherever it takes a millisecond at most, uniformization serves: it keeps the relative accuracy of
-#: values down to 1e-280, where squaring keeps it down to about 1e-140.
+#: Up to this many jumps, and wherever it takes a millisecond at most, uniformization serves: a density may be made of more jumps
+#: than squaring follows in a short step where few are expected.
 _FEW_JUMPS = 2_000.0
 _SHORT_SWEEP = 1e6
 
