@@ -128,6 +128,8 @@ TAILS = {
     "mixture, stiff": (3, [(0, -1, 1.0, ()), (1, -1, 0.1, ()), (2, -1, 3e4, ())], [0.25, 0.25, 0.5], [1.0, 600.0, 5e3]),
     "erlang": (6, [(i, i + 1 if i < 5 else -1, 2.0, ()) for i in range(6)], [1.0] + [0.0] * 5, [1e-3, 10.0, 330.0]),
     "repair": (2, [(0, 1, 3e-2, ()), (1, 0, 1.0, ()), (1, -1, 2e-2, ())], [1.0, 0.0], [10.0, 1e4, 1.05e6]),
+    # Each jump absorbs less than the rounding of the mass that is left.
+    "hardly ever": (2, [(0, 1, 0.71, ()), (1, 0, 0.93, ()), (1, -1, 2.3e-17, ())], [1.0, 0.0], [1e4, 2e7]),
     # Two pairs of states that flicker, joined by rare transitions: each would leak at another rate.
     "two speeds": (
         4,
