@@ -31,8 +31,9 @@ _ENOUGH = 1e-120
 _TINY = 1e-290
 #: Unit of those from _TINY to _SMALL in products.
 _SMALL_UNIT = 2.0**-480
-#: Mass below which a row counts as absorbed.
+#: Mass below which a row counts as absorbed, and a number above minus the logarithm of any mass that a float holds.
 _DEAD = 1e-305
+_GONE = 800.0
 #: Most jumps that are followed: what was set to zero below _TINY adds up to nothing over so many.
 _MAX_JUMPS = 1e130
 #: How far a row of a product may be from its known sum before it is scaled back; rounding gives about states x 1e-16.
@@ -164,7 +165,7 @@ def _evaluate(chain: TransientChain, times: Floats, rate: float, discrete: bool,
         whole = np.floor(times / length)
         rows = _remainder(chain, rate, np.clip(times - whole * length, 0.0, length))
     single = step
-    while whole.any() and step.unit.any():
+    while whole.any() and step.unit.any() and step.least <= _GONE:
         half = np.floor(whole / 2)
         rows.advance(np.flatnonzero(whole != 2 * half), step)
         whole = half
@@ -251,11 +252,13 @@ class _Rows:
                 low = (old - (new - back)) + (term - back)
             self._decay[which] = new
             self._decay_low[which] += np.where(np.isfinite(new), low, 0.0)
+        self.end(self._decay > _GONE)
 
     def end(self, which: npt.NDArray[np.bool_]) -> None:
         """Let all mass be absorbed at some of the times."""
         self._unit[which] = 0.0
         self._decay[which] = np.inf
+        self._decay_low[which] = 0.0
 
     def survival(self) -> Floats:
         """Return the mass left at each time."""
