@@ -107,6 +107,8 @@ struct pm_workspace {
 int pm_load_theta(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, pm_where *where);
 /* weights.c: adds the gradient of sum(slot_bar * slot) to grad (lane l, parameter j at [l * n_params + j]). */
 void pm_weights_pullback(const pm_plan *plan, pm_workspace *ws, double *grad);
+/* weights.c: forward derivatives of every weight by theta, slope (n_slots, n_params). workspace: one lane. */
+void pm_weights_slopes(const pm_plan *plan, const pm_workspace *ws, double *slope);
 /*
  * reach.c: PM_E_INFINITE if a vertex that is reached at these weights cannot be absorbed. beyond: nor one that would be reached if
  * an edge of weight zero had another (where.value: 1), since then there is no derivative by that weight.

@@ -80,39 +80,6 @@ static int allocate(const pm_plan *plan, const pm_uniform *u, sensitivity *s) {
     return PM_OK;
 }
 
-/* Forward derivatives of every weight. */
-static void differentiate_weights(const pm_plan *plan, const pm_workspace *ws, sensitivity *s) {
-    const pm_graph *g = &plan->graph;
-    const int32_t p = s->p;
-    for (int32_t i = 0; i < g->n_affine; i++) {
-        double *d = s->slot + (int64_t)i * p;
-        memset(d, 0, (size_t)p * sizeof *d);
-        for (int64_t k = g->affine_ptr[i]; k < g->affine_ptr[i + 1]; k++) {
-            d[g->affine_param[k]] += g->affine_coef[k];
-        }
-    }
-    for (int32_t i = 0; i < g->n_program; i++) {
-        double *d = s->slot + (int64_t)(g->n_affine + i) * p;
-        const double *da = s->slot + (int64_t)g->program_a[i] * p;
-        const double *db = s->slot + (int64_t)g->program_b[i] * p;
-        const double a = ws->slot[g->program_a[i]];
-        const double b = ws->slot[g->program_b[i]];
-        for (int32_t j = 0; j < p; j++) {
-            switch (g->program_op[i]) {
-            case PM_OP_ADD:
-                d[j] = da[j] + db[j];
-                break;
-            case PM_OP_MUL:
-                d[j] = da[j] * b + a * db[j];
-                break;
-            default:
-                d[j] = (da[j] - a / b * db[j]) / b;
-                break;
-            }
-        }
-    }
-}
-
 /* Derivatives of the chain, in the numbering of the sweep. */
 static void differentiate_chain(const pm_plan *plan, const pm_uniform *u, sensitivity *s) {
     const int32_t p = s->p;
@@ -474,7 +441,7 @@ static int grad_of_theta(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, s
         pm_at(where, row, 0, needed);
         return PM_E_LIMIT;
     }
-    differentiate_weights(plan, ws, s);
+    pm_weights_slopes(plan, ws, s->slot);
     differentiate_chain(plan, u, s);
     differentiate_initial(plan, ws, u, s, absorbed_at_once);
     status = sweep(u, s, (int64_t)needed);

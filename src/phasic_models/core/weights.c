@@ -138,3 +138,35 @@ void pm_weights_pullback(const pm_plan *p, pm_workspace *ws, double *grad) {
         }
     }
 }
+
+void pm_weights_slopes(const pm_plan *plan, const pm_workspace *ws, double *slope) {
+    const pm_graph *g = &plan->graph;
+    const int32_t p = g->n_params;
+    for (int32_t i = 0; i < g->n_affine; i++) {
+        double *d = slope + (int64_t)i * p;
+        memset(d, 0, (size_t)p * sizeof *d);
+        for (int64_t k = g->affine_ptr[i]; k < g->affine_ptr[i + 1]; k++) {
+            d[g->affine_param[k]] += g->affine_coef[k];
+        }
+    }
+    for (int32_t i = 0; i < g->n_program; i++) {
+        double *d = slope + (int64_t)(g->n_affine + i) * p;
+        const double *da = slope + (int64_t)g->program_a[i] * p;
+        const double *db = slope + (int64_t)g->program_b[i] * p;
+        const double a = ws->slot[g->program_a[i]];
+        const double b = ws->slot[g->program_b[i]];
+        for (int32_t j = 0; j < p; j++) {
+            switch (g->program_op[i]) {
+            case PM_OP_ADD:
+                d[j] = da[j] + db[j];
+                break;
+            case PM_OP_MUL:
+                d[j] = da[j] * b + a * db[j];
+                break;
+            default:
+                d[j] = (da[j] - a / b * db[j]) / b;
+                break;
+            }
+        }
+    }
+}
