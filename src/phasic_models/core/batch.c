@@ -25,7 +25,7 @@ int pm_factor_lanes(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n
         return status;
     }
     *n_lanes = n_theta - first < ws->lanes ? (int32_t)(n_theta - first) : ws->lanes;
-    ws->failed = pm_kernels_for(ws->lanes)->factor(p, ws);
+    ws->failed = pm_kernels_for(ws)->factor(p, ws);
     for (int32_t l = 0; ws->failed != 0 && l < *n_lanes; l++) {
         if ((ws->failed >> l) & 1u) {
             status = pm_check_absorption(p, ws, l, first + l, 0, where);

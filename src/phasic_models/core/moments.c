@@ -4,75 +4,19 @@
 
 #include "step.h"
 
-/* Moment j of each lane: from the start into out (lanes, k), or from every vertex into by_vertex (lanes, k, n_vertices). */
-static void read_moment(const pm_plan *p, const pm_workspace *ws, int32_t k, int32_t j, int32_t n_lanes, double *out,
-                        double *by_vertex) {
-    for (int32_t l = 0; l < n_lanes; l++) {
-        const int64_t at = (int64_t)l * k + j - 1;
-        if (by_vertex == NULL) {
-            out[at] = ws->x[(int64_t)p->n_transient * ws->lanes + l];
+/* The moments of lane l: from the start into out, (k), or from every vertex, (k, n_vertices). */
+static void read_moments(const pm_plan *p, const pm_workspace *ws, int32_t k, const double *x, int32_t l, int by_vertex, double *out) {
+    for (int32_t j = 0; j < k; j++) {
+        const double *level = x + (int64_t)j * p->pattern.n_rows * ws->lanes;
+        if (!by_vertex) {
+            out[j] = level[(int64_t)p->n_transient * ws->lanes + l];
             continue;
         }
-        double *row = by_vertex + at * p->graph.n_vertices;
+        double *row = out + (int64_t)j * p->graph.n_vertices;
         memset(row, 0, (size_t)p->graph.n_vertices * sizeof *row);
         for (int32_t i = 0; i < p->pattern.n_rows; i++) {
-            row[p->pattern.order[i]] = ws->x[(int64_t)i * ws->lanes + l];
+            row[p->pattern.order[i]] = level[(int64_t)i * ws->lanes + l];
         }
-    }
-}
-
-/*
- * Continuous: x_j = j U (r x_{j-1}) with U the inverse of the reduced generator (Bladt and Nielsen 2017, theorem 3.1.16 with rewards).
- */
-static void continuous_moments(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, int32_t n_lanes, double *out,
-                               double *by_vertex) {
-    const int32_t lanes = ws->lanes;
-    const pm_kernels *kernels = pm_kernels_for(lanes);
-    for (int32_t j = 1; j <= k; j++) {
-        for (int32_t i = 0; i < p->pattern.n_rows; i++) {
-            const double r = pm_row_reward(p, rewards, i) * j;
-            for (int32_t l = 0; l < lanes; l++) {
-                const int64_t at = (int64_t)i * lanes + l;
-                ws->y[at] = j == 1 ? r : r * ws->x[at];
-            }
-        }
-        kernels->solve(p, ws, ws->y, ws->x);
-        read_moment(p, ws, k, j, n_lanes, out, by_vertex);
-    }
-}
-
-/*
- * Discrete: Y = r + Y' with Y' the sum from the next step on, so h_k = sum_j C(k,j) r^(k-j) P h_j; the term j = k goes to the
- * left-hand side, where I - P is what was eliminated. ahead[j] holds P h_j.
- */
-static void discrete_moments(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, int32_t n_lanes, double *ahead,
-                             double *out, double *by_vertex) {
-    const int32_t lanes = ws->lanes;
-    const int64_t size = (int64_t)p->pattern.n_rows * lanes;
-    const pm_kernels *kernels = pm_kernels_for(lanes);
-    for (int32_t j = 1; j <= k; j++) {
-        for (int32_t i = 0; i < p->pattern.n_rows; i++) {
-            const double r = pm_row_reward(p, rewards, i);
-            for (int32_t l = 0; l < lanes; l++) {
-                /* Horner over the powers of r, the binomials alongside: sum_{q<j} C(j,q) r^(j-q) (P h_q), P h_0 = 1. */
-                const int64_t at = (int64_t)i * lanes + l;
-                double sum = 1.0;
-                double binomial = 1.0;
-                for (int32_t q = 1; q < j; q++) {
-                    binomial = binomial * (j - q + 1) / q;
-                    sum = sum * r + binomial * ahead[(q - 1) * size + at];
-                }
-                ws->y[at] = i == p->n_transient ? 0.0 : sum * r;
-            }
-        }
-        kernels->solve(p, ws, ws->y, ws->x);
-        if (j < k) {
-            pm_step_ahead(p, ws, ws->x, ahead + (j - 1) * size);
-            for (int32_t l = 0; l < lanes; l++) {
-                ahead[(j - 1) * size + (int64_t)p->n_transient * lanes + l] = 0.0;
-            }
-        }
-        read_moment(p, ws, k, j, n_lanes, out, by_vertex);
     }
 }
 
@@ -82,34 +26,23 @@ static int moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const do
     if (k < 1 || k > PM_MAX_MOMENT) {
         return PM_E_ARGUMENT;
     }
-    double *ahead = NULL;
-    if (p->graph.discrete && k > 1) {
-        ahead = pm_alloc_aligned((int64_t)(k - 1) * p->pattern.n_rows * ws->lanes);
-        if (ahead == NULL) {
-            return PM_E_MEMORY;
-        }
-    }
     const int64_t width = by_vertex == NULL ? k : (int64_t)k * p->graph.n_vertices;
     double *values = by_vertex == NULL ? out : by_vertex;
-    int status = PM_OK;
+    pm_scratch s;
+    int status = pm_scratch_make(p, ws, k, 0, &s);
     for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
         int32_t n_lanes = 0;
         status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
         if (status != PM_OK) {
             break;
         }
-        double *lane_out = by_vertex == NULL ? out + first * k : NULL;
-        double *lane_vertex = by_vertex == NULL ? NULL : by_vertex + first * width;
-        if (p->graph.discrete) {
-            discrete_moments(p, ws, k, rewards, n_lanes, ahead, lane_out, lane_vertex);
-        } else {
-            continuous_moments(p, ws, k, rewards, n_lanes, lane_out, lane_vertex);
-        }
+        pm_passes_for(ws)->forward(p, ws, k, rewards, s.x, s.ahead);
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
+            read_moments(p, ws, k, s.x, l, by_vertex != NULL, values + (first + l) * width);
             status = pm_check_finite(values + (first + l) * width, width, first + l, where);
         }
     }
-    pm_free_aligned(ahead);
+    pm_scratch_release(&s);
     return status;
 }
 
@@ -131,7 +64,7 @@ static void joint_of_lanes(const pm_plan *p, pm_workspace *ws, int32_t k, const 
     const int32_t lanes = ws->lanes;
     const int32_t n = p->pattern.n_rows;
     const int64_t size = (int64_t)n * lanes;
-    const pm_kernels *kernels = pm_kernels_for(lanes);
+    const pm_kernels *kernels = pm_kernels_for(ws);
     for (int64_t at = 0; at < size; at++) {
         h[at] = 1.0;
         ahead[at] = 1.0;
@@ -157,7 +90,7 @@ static void joint_of_lanes(const pm_plan *p, pm_workspace *ws, int32_t k, const 
         }
         kernels->solve(p, ws, ws->y, h + set * size);
         if (p->graph.discrete) {
-            pm_step_ahead(p, ws, h + set * size, ahead + set * size);
+            pm_passes_for(ws)->step_ahead(p, ws, h + set * size, ahead + set * size);
         }
     }
 }
@@ -202,7 +135,7 @@ int pm_sojourn(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double
         for (int32_t l = 0; l < lanes; l++) {
             ws->y[(int64_t)p->n_transient * lanes + l] = 1.0;
         }
-        pm_kernels_for(lanes)->solve_transposed(p, ws, ws->y, ws->z);
+        pm_kernels_for(ws)->solve_transposed(p, ws, ws->y, ws->z);
         for (int32_t l = 0; l < n_lanes; l++) {
             double *row = out + (first + l) * p->graph.n_vertices;
             memset(row, 0, (size_t)p->graph.n_vertices * sizeof *row);

@@ -37,6 +37,7 @@
 #define PM_E_OVERFLOW (-10)      /* a result exceeds the range of a double (where.a: theta index) */
 #define PM_E_TIME (-11)          /* a time is NaN, negative or, for a discrete graph, not an integer (where.b: entry) */
 #define PM_E_LIMIT (-12)         /* more work than the limit that the caller set (where.value: the work) */
+#define PM_E_ACCURACY (-14)      /* a result would have too few digits (where.a: theta index) */
 
 typedef struct pm_where {
     int64_t a;

@@ -22,6 +22,15 @@ void *pm_alloc_zero(int64_t count, size_t size);
 double *pm_alloc_aligned(int64_t count);
 void pm_free_aligned(double *p);
 
+/* Arrays of doubles that are allocated together: each starts on a cache line. */
+typedef struct pm_part {
+    double **array;
+    int64_t count;
+} pm_part;
+
+/* Allocates all parts in one block, *memory, to be freed by pm_free_aligned. PM_E_MEMORY, and *memory NULL, if that fails. */
+int pm_alloc_parts(const pm_part *parts, size_t n_parts, double **memory);
+
 void pm_at(pm_where *where, int64_t a, int64_t b, double value);
 
 /* Strongly connected components of the vertices that have out-edges (components.c). */
@@ -81,6 +90,7 @@ struct pm_plan {
  */
 struct pm_workspace {
     int32_t lanes;
+    int extended;            /* numbers are double-double (number.h), two doubles each; one lane */
     double *memory;
     double *theta;
     double *slot;
@@ -94,19 +104,20 @@ struct pm_workspace {
     double *x;
     double *y;
     double *z;
-    double *slot_bar;
+
     uint32_t failed;         /* lanes in which a pivot could not be divided by */
     uint8_t *seen;           /* n_vertices, for reachability */
     int32_t *stack;
     int64_t *in_ptr;         /* edges by target, NULL until they are needed */
     int32_t *in_from;
     int32_t *in_slot;
+    int32_t *block;          /* as in pm_differences, NULL until they are needed */
+    int32_t *anchor;
+    pm_workspace *more_digits; /* the same for double-double, NULL until it is needed */
 };
 
 /* weights.c: fills theta and slot for lanes (padded with the last theta) and checks the weights. */
 int pm_load_theta(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, pm_where *where);
-/* weights.c: adds the gradient of sum(slot_bar * slot) to grad (lane l, parameter j at [l * n_params + j]). */
-void pm_weights_pullback(const pm_plan *plan, pm_workspace *ws, double *grad);
 /*
  * reach.c: PM_E_INFINITE if a vertex that is reached at these weights cannot be absorbed. beyond: nor one that would be reached if
  * an edge of weight zero had another (where.value: 1), since then there is no derivative by that weight.
@@ -116,6 +127,25 @@ int pm_check_absorption(const pm_plan *plan, pm_workspace *ws, int32_t lane, int
 /* A pivot must be finite and have all its digits. */
 #define PM_USABLE(pivot) ((pivot) >= 2.2250738585072014e-308 && (pivot) <= 1.7976931348623157e308)
 
+/*
+ * Differences of a solution along the edges (differences.inc.h), by workspace: arrays of its numbers, and of doubles for the bounds.
+ * unit: error of one number of the elimination, relative.
+ */
+typedef struct pm_differences {
+    double unit;
+    const int32_t *block;    /* row -> block */
+    const int32_t *anchor;   /* block -> row through which all its paths lead, -1: absorption */
+    double *offset;          /* (n_rows) earned until the anchor */
+    double *value;           /* (n_rows) the solution */
+    double *row;             /* (max_block) numbers and doubles: the rows as seen from one row */
+    double *row_bound;
+    double *best;            /* (max_block) the best bound with which each row was seen from a later one */
+    double *pair;            /* (n_upper) later rows as seen from each row */
+    double *pair_bound;
+    double *edge;            /* (n_edges) the result */
+    double *edge_bound;
+} pm_differences;
+
 /* The numeric kernels, one table per instruction set; all give the same bits. */
 typedef struct pm_kernels {
     /* Returns a bit mask of the lanes in which a pivot was not usable. */
@@ -124,11 +154,61 @@ typedef struct pm_kernels {
     void (*solve)(const pm_plan *plan, const pm_workspace *ws, double *y, double *x);
     /* A' z = b for b nonzero at the starting vertex only, where it is 1: expected sojourn; t is scratch. */
     void (*solve_transposed)(const pm_plan *plan, const pm_workspace *ws, double *b, double *z);
+    /* x[v] - x[u] for each edge u -> v, A x = right; right is destroyed. */
+    void (*differences)(const pm_plan *plan, const pm_workspace *ws, const pm_differences *d, double *right);
 } pm_kernels;
 
-const pm_kernels *pm_kernels_for(int32_t lanes);
+const pm_kernels *pm_kernels_for(const pm_workspace *ws);
+
+/*
+ * The passes (passes.inc.h), for either kind of number. Arrays hold numbers of the workspace's kind, lane-interleaved; (k, n_rows)
+ * stands for k arrays one after the other.
+ */
+typedef struct pm_passes {
+    void (*weights)(const pm_plan *plan, pm_workspace *ws);
+    void (*step_ahead)(const pm_plan *plan, const pm_workspace *ws, double *h, double *out);
+    void (*right_side)(const pm_plan *plan, const pm_workspace *ws, int32_t j, const double *rewards, double *x, double *ahead, double *y);
+    void (*forward)(const pm_plan *plan, pm_workspace *ws, int32_t k, const double *rewards, double *x, double *ahead);
+    void (*backward)(const pm_plan *plan, pm_workspace *ws, int32_t k, const double *rewards, double *z, double *behind);
+    void (*subtract)(const pm_plan *plan, const pm_workspace *ws, const pm_differences *d, double *x);
+    void (*add_bars)(const pm_plan *plan, const pm_workspace *ws, const pm_differences *d, int32_t j, int32_t k, double *z, double *bars,
+                     double *bounds);
+    void (*pull)(const pm_plan *plan, const pm_workspace *ws, double unit, double *bars, double *bounds, double *grad, double *grad_bound);
+    void (*covariance)(const pm_plan *plan, const pm_workspace *ws, const pm_differences *a, const pm_differences *b, int32_t lane,
+                       const double *rewards_a, const double *rewards_b, double *z, double *out, double *bound);
+    void (*variances)(const pm_plan *plan, pm_workspace *ws, const pm_differences *d, const double *rewards, double *x, double *bound);
+} pm_passes;
+
+/* Scratch of the passes of one workspace, in one block (scratch.c). */
+typedef struct pm_scratch {
+    pm_differences d;
+    double *x;               /* (k, n_rows): see the passes */
+    double *ahead;           /* discrete graphs */
+    double *z;
+    double *behind;          /* discrete graphs */
+    double *memory;
+} pm_scratch;
+
+/* For moments up to k, and for differences where asked. Freed by pm_scratch_release, also after a failure. */
+int pm_scratch_make(const pm_plan *plan, pm_workspace *ws, int32_t k, int with_differences, pm_scratch *out);
+void pm_scratch_release(pm_scratch *scratch);
+/* The value of number `at` of an array of the workspace's numbers. */
+double pm_value(const pm_workspace *ws, const double *array, int64_t at);
+
+const pm_passes *pm_passes_for(const pm_workspace *ws);
+extern const pm_passes pm_passes_double;
+extern const pm_passes pm_passes_extended;
+
+/* anchors.c: sets ws->block and ws->anchor. */
+int pm_find_anchors(const pm_plan *plan, pm_workspace *ws);
+/* workspace.c: makes ws->more_digits. */
+int pm_more_digits(const pm_plan *plan, pm_workspace *ws);
+/* extended.c: weights, or weights and elimination, at one theta in double-double; *out is ws->more_digits. */
+int pm_extended_weights(const pm_plan *plan, pm_workspace *ws, const double *theta, pm_workspace **out);
+int pm_extended_factor(const pm_plan *plan, pm_workspace *ws, const double *theta, pm_workspace **out);
 extern const pm_kernels pm_kernels_1;
 extern const pm_kernels pm_kernels_8;
+extern const pm_kernels pm_kernels_extended;
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define PM_HAVE_X86_KERNELS 1
 extern const pm_kernels pm_kernels_1_avx2;

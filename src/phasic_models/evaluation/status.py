@@ -100,6 +100,8 @@ def check(status: int, where: Any, graph: Graph, theta: Floats | None = None, ti
         raise ParameterError(f"the initial probabilities sum to zero{at}")
     if status == lib.PM_E_OVERFLOW:
         raise NumericalError(f"{message}{at}")
+    if status == lib.PM_E_ACCURACY:
+        raise NumericalError(f"{message}{at}: of result {b} too little is left, {value}")
     if status == lib.PM_E_TIME:
         rule = "a whole number of steps, 0 or more" if graph.discrete else "0 or more, and finite"
         entry = f"times[{b}]" if times is None or times.size > 1 else "the time"

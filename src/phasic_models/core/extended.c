@@ -1,0 +1,50 @@
+/* Kernels and passes in double-double: for the few parameter vectors at which double precision leaves too few digits. */
+#include <math.h>
+
+#include "step.h"
+
+#define PM_EXTENDED 1
+#define PM_TARGET
+#define PM_N 1
+#define PM_NAME(x) x##_extended
+#include "kernels.inc.h"
+
+#define PM_NAME(x) x##_extended
+#include "passes.inc.h"
+
+/* The probability to stay, discrete graphs. */
+static void set_stay(const pm_plan *p, pm_workspace *ws) {
+    pm_dd *stay = (pm_dd *)(void *)ws->stay;
+    const pm_dd *slot = (const pm_dd *)(const void *)ws->slot;
+    for (int32_t i = 0; i < p->n_transient; i++) {
+        pm_dd sum = pm_dd_from(1.0);
+        for (int64_t e = p->edge_start[i]; e < p->edge_end[i]; e++) {
+            sum = pm_dd_sub(sum, slot[p->graph.edge_slot[e]]);
+        }
+        stay[i] = sum.hi > 0.0 ? sum : pm_dd_from(0.0);
+    }
+}
+
+int pm_extended_weights(const pm_plan *p, pm_workspace *ws, const double *theta, pm_workspace **out) {
+    const int status = pm_more_digits(p, ws);
+    if (status != PM_OK) {
+        return status;
+    }
+    *out = ws->more_digits;
+    for (int32_t j = 0; j < p->graph.n_params; j++) {
+        ((pm_dd *)(void *)ws->more_digits->theta)[j] = pm_dd_from(theta[j]);
+    }
+    pm_passes_extended.weights(p, ws->more_digits);
+    return PM_OK;
+}
+
+int pm_extended_factor(const pm_plan *p, pm_workspace *ws, const double *theta, pm_workspace **out) {
+    const int status = pm_extended_weights(p, ws, theta, out);
+    if (status == PM_OK) {
+        pm_kernels_extended.factor(p, *out);
+        if (p->graph.discrete) {
+            set_stay(p, *out);
+        }
+    }
+    return status;
+}
