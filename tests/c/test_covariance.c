@@ -1,4 +1,4 @@
-/* covariance.c */
+/* covariance.c, variance.c */
 #include <math.h>
 
 #include "chain.h"
@@ -177,6 +177,52 @@ static void a_coin_before_a_large_reward(void) {
     chain_free(c);
 }
 
+/* From v customers until empty, each busy period by itself: variances add up, and those of eight thetas stand beside one. */
+static void from_every_vertex(void) {
+    const double up[] = {1.0};
+    chain *c = chain_new(8, 1, 0);
+    chain_edge(c, 0, 6, 1.0, NULL);
+    for (int32_t v = 1; v <= 6; v++) {
+        chain_edge(c, v, v == 1 ? 7 : v - 1, 2.0, NULL);
+        if (v < 6) {
+            chain_edge(c, v, v + 1, 0.0, up);
+        }
+    }
+    chain_plan(c);
+    double theta[9];
+    double out[9][8];
+    for (int i = 0; i < 9; i++) {
+        theta[i] = pow(10.0, i - 2);
+    }
+    CHECK_INT(pm_vertex_variance(c->plan, c->eight, 9, theta, NULL, out[0], NULL), PM_OK);
+    for (int i = 0; i < 9; i++) {
+        long double m = 0.0L;
+        long double s2 = 0.0L;
+        double expected[8] = {0.0};
+        for (int32_t v = 6; v >= 1; v--) { /* passage from v to v - 1 */
+            const long double rate = v < 6 ? theta[i] : 0.0L;
+            const long double p = rate / (rate + 2.0L);
+            const long double previous = m;
+            m = (1.0L + rate * previous) / 2.0L;
+            s2 = (1.0L / ((rate + 2.0L) * (rate + 2.0L)) + p * s2 + p * (1.0L - p) * (previous + m) * (previous + m)) / (1.0L - p);
+            for (int32_t from = v; from <= 6; from++) {
+                expected[from] += (double)s2;
+            }
+        }
+        CHECK(out[i][7] == 0.0);
+        CHECK_CLOSE(out[i][0], expected[6], 1e-12);
+        for (int32_t v = 1; v <= 6; v++) {
+            CHECK_CLOSE(out[i][v], expected[v], 1e-12);
+        }
+        double alone[8];
+        CHECK_INT(pm_vertex_variance(c->plan, c->one, 1, theta + i, NULL, alone, NULL), PM_OK);
+        for (int v = 0; v < 8; v++) {
+            CHECK(alone[v] == out[i][v]);
+        }
+    }
+    chain_free(c);
+}
+
 static void arguments(void) {
     chain *c = chain_erlang(2, 1.0);
     double out[4];
@@ -191,6 +237,7 @@ int main(void) {
     RUN(random_chains);
     RUN(rare_absorption);
     RUN(a_coin_before_a_large_reward);
+    RUN(from_every_vertex);
     RUN(arguments);
     return test_end();
 }

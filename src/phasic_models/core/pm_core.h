@@ -182,15 +182,22 @@ int pm_joint_moment(const pm_plan *plan, pm_workspace *workspace, int64_t n_thet
 int pm_sojourn(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, double *out, pm_where *where);
 
 /*
- * Means (n_theta, n_rewards) and covariances (n_theta, n_rewards, n_rewards) of the sums of n_rewards reward vectors. Adds up
- * conditional covariances along the way, so that a variance is never the difference of two large numbers.
+ * Means (n_theta, n_rewards) and covariances (n_theta, n_rewards, n_rewards) of the sums of n_rewards reward vectors. The error of each
+ * covariance is bounded to first order: at most 1e-9 of itself, or 1e-13 of the product of both standard deviations; PM_E_ACCURACY
+ * where neither double nor double-double reaches that.
  */
 int pm_covariance(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t n_rewards,
                   const double *rewards, double *mean, double *covariance, pm_where *where);
 
+/* The variance from every vertex on: out (n_theta, n_vertices), zero for absorbing vertices. Accuracy as above. */
+int pm_vertex_variance(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, const double *rewards,
+                       double *out, pm_where *where);
+
 /*
- * Moments as pm_moments, and their exact derivatives by theta, in reverse mode. out_grad: (n_theta, k, n_params). PM_E_INFINITE
- * with where.value 1 if an edge of weight zero leads to where absorption is not certain: there is no derivative by its weight.
+ * Moments as pm_moments, to the last bit, and their exact derivatives by theta, in reverse mode. out_grad: (n_theta, k, n_params). The
+ * error of each derivative is bounded to first order: at most 1e-9 of itself, or 1e-20 of the sum of its terms; PM_E_ACCURACY (where.b:
+ * entry of (k, n_params)) otherwise. PM_E_INFINITE with where.value 1 if an edge of weight zero leads to where absorption is not
+ * certain: there is no derivative by its weight.
  */
 int pm_moments_grad(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
                     const double *rewards, double *out, double *out_grad, pm_where *where);

@@ -351,6 +351,17 @@ class Plan:
         self._batches(theta, 1, run)
         return out
 
+    def vertex_variances(self, theta: Floats, rewards: Floats | None) -> Floats:
+        """Variances of the rewarded sum from every vertex on, shape (batch, V)."""
+        out = np.empty((theta.shape[0], self.graph.vertices_length()))
+        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+
+        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            return lib.pm_vertex_variance(self._plan, ws, n, c_theta, c_rewards, _out(out[rows]), where)
+
+        self._batches(theta, 1, run)
+        return out
+
     def sample(
         self, theta: Floats, size: int, seed: int, rewards: Floats | None, max_jumps: int, n_threads: int
     ) -> Floats:

@@ -27,8 +27,47 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _DEFAULT_MAX_STEPS = 20_000_000
-#: A variance below this share of the mean square would have lost most of its digits in the difference of moments.
-_HIDDEN = 1e-9
+#: A variance is right to this share of itself.
+_ACCURACY = 1e-9
+#: A variance below this share of the square of the mean is zero.
+_NOTHING = 1e-25
+#: Error of one number, relative: some roundings.
+_ROUNDING = 2e-15
+
+
+def _second_moment(ended: list[tuple[Floats, float]], alive: Floats, after: Floats, spread: Floats) -> float:
+    """Return the variance of Y from what its paths have earned; everything is counted from one origin.
+
+    Parameters
+    ----------
+    ended
+        For each way to have ended, E[X^j; ended], j = 0, 1, 2, with X >= 0, and what Y is beyond X.
+    alive
+        E[Y^j; in v] for the paths that have not ended, shape (3, n).
+    after, spread
+        Mean and variance of what is still to be earned from each v, shape (n,).
+
+    Raises
+    ------
+    NumericalError
+        If rounding leaves fewer digits than promised, or the variance overflows.
+    """
+    mean = float((alive[1] + alive[0] * after).sum()) + sum(float(x[1] + x[0] * shift) for x, shift in ended)
+    beyond = after - mean
+    off = _ROUNDING * (after + abs(mean))
+    terms = [alive[2], 2.0 * alive[1] * beyond, alive[0] * spread, alive[0] * beyond * beyond]
+    error = float((2.0 * alive[1] * off + alive[0] * (2.0 * np.abs(beyond) + off) * off).sum())
+    for levels, origin in ended:
+        shift = origin - mean
+        terms.append(np.array([levels[2], 2.0 * shift * levels[1], shift * shift * levels[0]]))
+    every = np.concatenate(terms)
+    total = float(every.sum())
+    error += _ROUNDING * float(np.abs(every).sum())
+    if not np.isfinite(total):
+        raise NumericalError("the variance is too large for a float")
+    if error > _ACCURACY * total and not (total <= error <= _NOTHING * mean * mean):
+        raise NumericalError(f"the variance is about {total:.1e}, of which rounding leaves too few digits")
+    return total
 
 
 class PiecewiseModel:
@@ -112,18 +151,21 @@ class PiecewiseModel:
         return values if np.ndim(theta) == 3 else float(values)
 
     def variance(self, theta: Any, rewards: Any = None, *, max_steps: int = _DEFAULT_MAX_STEPS) -> Any:
-        """Return Var[Y], a float or shape (batch,), from the first two moments.
+        """Return Var[Y], a float or shape (batch,).
 
-        Errors as for `moments`, and a NumericalError if the variance is so small beside the square of the mean that
-        rounding hides it.
+        Errors as for `moments`, and a NumericalError if rounding would leave fewer than nine digits.
+
+        Notes
+        -----
+        Added up over the ways to end, each measured from the mean: absorption in an epoch, and for the last epoch the
+        variance from each state on (law of total variance). What every path earns alike, the smallest reward times
+        the duration, is set apart, so a long time without absorption does not hide a small variance.
         """
-        moments = self.moments(theta, 2, rewards, max_steps=max_steps)
-        values = moments[..., 1] - moments[..., 0] ** 2
-        if (values < _HIDDEN * moments[..., 1]).any():
-            raise NumericalError(
-                f"the variance is less than {_HIDDEN:.0e} of the mean square, which is too little to be told from rounding"
-            )
-        return values if np.ndim(theta) == 3 else float(values)
+        batch, is_batch = self._check_theta(theta)
+        checked = check_reward_vector(rewards, self._plan.graph)
+        steps = check_count(max_steps, "max_steps", 1, 2**62)
+        values = np.array([self._variance(rows, checked, steps) for rows in batch])
+        return values if is_batch else float(values[0])
 
     def moments(self, theta: Any, k: int, rewards: Any = None, *, max_steps: int = _DEFAULT_MAX_STEPS) -> Floats:
         """Return the first `k` raw moments of Y = Σ_v r_v T_v, shape (k,) or (batch, k).
@@ -171,6 +213,27 @@ class PiecewiseModel:
             mixed = (comb(j, i) * float(state[i, 1:] @ after[j - i - 1, 1:]) for i in range(j))
             total[j - 1] = state[j].sum() + sum(mixed)
         return total
+
+    def _variance(self, theta: Floats, rewards: Floats | None, max_steps: int) -> float:
+        graph = self._plan.graph
+        earns = np.ones(graph.vertices_length()) if rewards is None else rewards
+        transient = np.diff(graph.edge_ptr) > 0
+        transient[0] = False
+        least = float(earns[transient].min()) if transient.any() else 0.0
+        # Level j of `state` holds E[X^j; in v], where X is what a path has earned beyond the least that it can have.
+        state = np.zeros((3, graph.vertices_length()))
+        state[0] = self._initial(theta[0])
+        earned = least * self.starts
+        ended = [(state[:, 0].copy(), -float(earned[-1]))]
+        for epoch, duration in enumerate(np.diff(self.starts)):
+            state[:, 0] = 0.0
+            here = theta[epoch : epoch + 1]
+            levels = self._plan.advance(here, float(duration), state, earns, max_steps)[:, 0]
+            ended.append((levels, float(earned[epoch] - earned[-1])))
+            state = self._plan.advance(here, float(duration), state, np.where(transient, earns - least, 0.0), max_steps)
+        after = self._plan.vertex_moments(theta[-1:], 1, rewards)[0, 0, 1:]
+        spread = self._plan.vertex_variances(theta[-1:], rewards)[0, 1:]
+        return _second_moment(ended, state[:, 1:], after, spread)
 
     def _distribution(self, what: str, theta: Any, times: Any, tol: float, max_steps: int) -> Floats:
         batch, is_batch = self._check_theta(theta)
