@@ -9,7 +9,7 @@ static pm_uniform *kept;
 
 static int try_symbolic(void) {
     pm_symbolic *s = NULL;
-    const int status = pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, &s, NULL);
+    const int status = pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, NULL, NULL, &s, NULL);
     CHECK_INT(s == NULL, status != PM_OK);
     pm_symbolic_free(s);
     return status;
@@ -17,8 +17,8 @@ static int try_symbolic(void) {
 
 static int try_symbolic_given(void) {
     pm_symbolic *s = NULL;
-    const int status = pm_symbolic_new(&c->graph, c->pattern.n_rows, c->pattern.n_blocks, c->pattern.order, c->pattern.block_ptr,
-                                       &s, NULL);
+    const int status = pm_symbolic_new(&c->graph, c->pattern.n_rows, c->pattern.n_blocks, c->pattern.order, c->pattern.block_ptr, NULL,
+                                       NULL, &s, NULL);
     CHECK_INT(s == NULL, status != PM_OK);
     pm_symbolic_free(s);
     return status;
@@ -26,7 +26,7 @@ static int try_symbolic_given(void) {
 
 static int try_plan(void) {
     pm_plan *p = NULL;
-    const int status = pm_plan_new(&c->graph, &c->sizes, &c->pattern, c->n_lower, c->n_upper, &p, NULL);
+    const int status = pm_plan_new(&c->graph, &c->sizes, &c->pattern, c->n_lower, c->n_upper, NULL, &p, NULL);
     CHECK_INT(p == NULL, status != PM_OK);
     pm_plan_free(p);
     return status;
@@ -100,7 +100,7 @@ static int try_censored(void) {
         keep[v] = v % 3 == 0;
     }
     pm_censored *watched = NULL;
-    const int status = pm_censored_new(c->plan, keep, &watched);
+    const int status = pm_censored_new(c->plan, keep, NULL, &watched, NULL);
     CHECK_INT(watched == NULL, status != PM_OK);
     pm_censored_free(watched);
     return status;

@@ -43,7 +43,7 @@ static void copy(const chain *c, damaged *d) {
 static int try_plan(const chain *c, const damaged *d, pm_plan **out) {
     pm_plan *plan = NULL;
     pm_where where;
-    const int status = pm_plan_new(&c->graph, &c->sizes, &d->pattern, d->n_lower, d->n_upper, &plan, &where);
+    const int status = pm_plan_new(&c->graph, &c->sizes, &d->pattern, d->n_lower, d->n_upper, NULL, &plan, &where);
     CHECK_INT(plan == NULL, status != PM_OK);
     if (out != NULL) {
         *out = plan;

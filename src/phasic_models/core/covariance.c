@@ -99,6 +99,9 @@ static void covariance_of_lanes(const pm_plan *p, pm_workspace *ws, covariance_s
                 continue;
             }
             for (int32_t a = 0; a < m; a++) {
+                if (pm_stop(ws->control, 4 * (a + 1) * (p->edge_end[i] - p->edge_start[i] + 1))) {
+                    return;
+                }
                 for (int32_t b = 0; b <= a; b++) {
                     covariance[((int64_t)l * m + a) * m + b] += visits * local_covariance(p, ws, c, i, l, rewards, a, b);
                 }
@@ -131,6 +134,7 @@ int pm_covariance(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const dou
             break;
         }
         covariance_of_lanes(p, ws, &c, rewards, n_lanes, mean + first * m, covariance + first * m * m);
+        status = pm_stopped(ws->control);
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
             status = pm_check_finite(mean + (first + l) * m, m, first + l, where);
             if (status == PM_OK) {

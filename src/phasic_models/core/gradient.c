@@ -196,6 +196,7 @@ int pm_moments_grad(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
         } else {
             continuous_grad(p, ws, k, rewards, n_lanes, x, adjoint, lane_grad, value, grad);
         }
+        status = pm_stopped(ws->control);
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
             status = pm_check_finite(value + (int64_t)l * k, k, first + l, where);
             if (status == PM_OK) {
