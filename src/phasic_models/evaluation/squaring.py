@@ -30,8 +30,8 @@ _TINY = 1e-150
 _MAX_JUMPS = 1e130
 #: How far a row may be from its known sum before it is scaled back; rounding gives about states x 1e-16.
 _MAX_DRIFT = 1e-9
-#: Multiply-adds of a matrix product between two looks at the deadline: less than 0.1 s on one core.
-_MULTIPLY_AT_ONCE = 2**30
+#: Multiply-adds of a matrix product between two looks at the deadline: some 0.05 s on one core.
+_MULTIPLY_AT_ONCE = 2**29
 
 
 class TransientChain:
@@ -176,12 +176,19 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
 
 
 def _product(a: Floats, b: Floats) -> Floats:
-    """Multiply matrices, many rows at a time: between two parts the call can be stopped."""
-    rows = max(1, _MULTIPLY_AT_ONCE // (b.size or 1))
-    out = np.empty((a.shape[0], b.shape[1]))
-    for first in range(0, a.shape[0], rows):
+    """Multiply square matrices, one part of the result after the other: between two parts the call can be stopped."""
+    n = a.shape[0]
+    # Square parts, since each needs the rows of one matrix and the columns of the other.
+    side = max(1, math.isqrt(_MULTIPLY_AT_ONCE // max(n, 1)))
+    if n <= side:
         check()
-        np.matmul(a[first : first + rows], b, out=out[first : first + rows])
+        return a @ b
+    out = np.empty((n, n))
+    for row in range(0, n, side):
+        for column in range(0, n, side):
+            check()
+            part = out[row : row + side, column : column + side]
+            np.matmul(a[row : row + side], b[:, column : column + side], out=part)
     return out
 
 
