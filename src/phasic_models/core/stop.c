@@ -23,7 +23,7 @@ int pm_poll(pm_control *c) {
     }
     const double t = now();
     /* A clock that was set back must not put the next question off. */
-    if (t < c->next && t >= c->next - ASK_EVERY) {
+    if (t < c->next && t > c->next - 2.0 * ASK_EVERY) {
         return 0;
     }
     if (c->poll(c->context) != 0) {

@@ -30,8 +30,8 @@ _TINY = 1e-150
 _MAX_JUMPS = 1e130
 #: How far a row may be from its known sum before it is scaled back; rounding gives about states x 1e-16.
 _MAX_DRIFT = 1e-9
-#: Multiply-adds of a matrix product between two looks at the deadline: some 0.05 s on one core.
-_MULTIPLY_AT_ONCE = 2**29
+#: Multiply-adds of a matrix product between two looks at the deadline: some 0.02 s on one core.
+_MULTIPLY_AT_ONCE = 2**28
 
 
 class TransientChain:
