@@ -24,6 +24,10 @@ class NumericalError(PhasicModelsError, ArithmeticError):
     """A result cannot be represented or cannot be computed to the asked tolerance."""
 
 
+class DeadlineExceededError(PhasicModelsError, TimeoutError):
+    """The time that `phasic_models.deadline` allowed is over; the call was stopped and gave no result."""
+
+
 class FormatError(PhasicModelsError, ValueError):
     """A file is truncated, altered, inconsistent or of another format; the message names file and path in it."""
 

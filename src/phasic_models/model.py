@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .core.threads import thread_count
 from .errors import NumericalError
 from .evaluation.arguments import (
     MAX_JOINT,
@@ -23,7 +25,7 @@ from .evaluation.arguments import (
     check_transform_arguments,
 )
 from .evaluation.distribution import evaluate
-from .evaluation.engine import thread_count
+from .evaluation.engine import Plan
 from .evaluation.epochs import PiecewiseModel
 from .evaluation.quantile import quantiles
 from .evaluation.transforms import KilledChain, RewardedChain
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .dag import SymbolicDAG
-    from .evaluation.engine import Plan
     from .graph import Graph
 
     Floats = npt.NDArray[np.float64]
@@ -71,14 +72,40 @@ class Model:
     """
 
     def __init__(self, dag: SymbolicDAG) -> None:
-        self.dag = dag
+        self._set(dag.plan, dag)
+
+    @classmethod
+    def from_graph(cls, graph: Graph) -> Model:
+        """Return the model of a graph, which is eliminated when the first moment is asked for; see `Graph.model`."""
+        model = cls.__new__(cls)
+        model._set(Plan(graph), None)
+        return model
+
+    def _set(self, plan: Plan, dag: SymbolicDAG | None) -> None:
+        self._plan = plan
+        self._dag = dag
         self._rewarded: dict[bytes, RewardedChain] = {}
         self._killed: KilledChain | None = None
 
     @property
     def graph(self) -> Graph:
         """The graph."""
-        return self.dag.graph
+        return self._plan.graph
+
+    @property
+    def dag(self) -> SymbolicDAG:
+        """The elimination of the graph, made now if nothing has needed it yet.
+
+        Raises
+        ------
+        NumericalError
+            If it would take more work or memory than `Graph.eliminate` allows by default.
+        """
+        if self._dag is None:
+            from .dag import SymbolicDAG
+
+            self._dag = SymbolicDAG.from_plan(self._plan)
+        return self._dag
 
     @property
     def param_names(self) -> tuple[str, ...]:
@@ -210,7 +237,7 @@ class Model:
         batch, is_batch = check_theta(theta, self.graph)
         at = check_times(times)
         steps = check_count(max_steps, "max_steps", 1, 2**62)
-        values, gradient = self.dag.plan.uniformize_grad(
+        values, gradient = self._plan.uniformize_grad(
             batch, np.ascontiguousarray(at.reshape(-1)), check_tolerance(tol), steps, thread_count(n_threads)
         )
         values = values.reshape(batch.shape[0], *at.shape)
@@ -310,7 +337,7 @@ class Model:
         """
         batch, is_batch = check_theta(theta, self.graph)
         shape = check_size(size)
-        values = self.dag.plan.sample(
+        values = self._plan.sample(
             batch,
             math.prod(shape),
             check_seed(seed),
@@ -336,11 +363,11 @@ class Model:
         """Return the chain whose time until absorption is Y, and its parameter vectors."""
         checked = check_reward_vector(rewards, self.graph)
         if checked is None:
-            return self.dag.plan, batch
+            return self._plan, batch
         key = checked.tobytes()
         found = self._rewarded.get(key)
         if found is None:
-            found = RewardedChain(self.dag.plan, checked)
+            found = RewardedChain(self._plan, checked)
             while len(self._rewarded) >= _REWARDED_KEPT:
                 self._rewarded.pop(next(iter(self._rewarded)), None)
             self._rewarded[key] = found
@@ -361,7 +388,7 @@ class Model:
         >>> past = model.epochs([0.0, 0.5])  # doctest: +SKIP
         >>> past.expectation([[1.0], [0.1]])  # doctest: +SKIP
         """
-        return PiecewiseModel(self.dag.plan, starts)
+        return PiecewiseModel(self._plan, starts)
 
     def laplace(self, theta: Any, s: Any, rewards: Any = None, *, n_threads: int | None = None) -> Floats:
         """Return the Laplace transform E[exp(-s Y)] at real `s`, 0 or more.
@@ -397,7 +424,7 @@ class Model:
         at = check_transform_arguments(s)
         checked = self._ones_if_none(check_reward_vector(rewards, self.graph))
         if self._killed is None:
-            self._killed = KilledChain(self.dag.plan)
+            self._killed = KilledChain(self._plan)
         values = self._killed.survival(batch, at.reshape(-1), checked, thread_count(n_threads))
         shaped = values.reshape(batch.shape[0], *at.shape)
         return shaped if is_batch else shaped[0]
@@ -489,7 +516,7 @@ class Model:
         """
         batch, is_batch = check_theta(theta, self.graph)
         checked = self._ones_if_none(check_rewards(rewards, self.graph))
-        _, matrix = self.dag.plan.covariance(batch, np.atleast_2d(checked), thread_count(n_threads))
+        _, matrix = self._plan.covariance(batch, np.atleast_2d(checked), thread_count(n_threads))
         return matrix if is_batch else matrix[0]
 
     def joint_moment(self, theta: Any, rewards: Any, *, n_threads: int | None = None) -> Any:
@@ -500,7 +527,7 @@ class Model:
         batch, _ = check_theta(theta, self.graph)
         checked = np.atleast_2d(self._ones_if_none(check_rewards(rewards, self.graph)))
         check_count(checked.shape[0], "the number of rewards", 1, MAX_JOINT)
-        values = self.dag.plan.joint_moment(batch, np.ascontiguousarray(checked), thread_count(n_threads))
+        values = self._plan.joint_moment(batch, np.ascontiguousarray(checked), thread_count(n_threads))
         return self._scalar(values[:, None], theta)
 
     def sojourn(self, theta: Any, *, n_threads: int | None = None) -> Floats:
@@ -509,7 +536,7 @@ class Model:
         Errors as for `expectation`.
         """
         batch, is_batch = check_theta(theta, self.graph)
-        values = self.dag.plan.sojourn(batch, thread_count(n_threads))
+        values = self._plan.sojourn(batch, thread_count(n_threads))
         return values if is_batch else values[0]
 
     def moments_and_grad(
@@ -534,12 +561,12 @@ class Model:
         batch, is_batch = check_theta(theta, self.graph)
         count = check_count(k, "k", 1, MAX_MOMENT)
         checked = check_reward_vector(rewards, self.graph)
-        values, gradient = self.dag.plan.moments_grad(batch, count, checked, thread_count(n_threads))
+        values, gradient = self._plan.moments_grad(batch, count, checked, thread_count(n_threads))
         return (values, gradient) if is_batch else (values[0], gradient[0])
 
     def _moments(self, theta: Any, k: int, rewards: Floats | None, n_threads: int | None) -> Floats:
         batch, _ = check_theta(theta, self.graph)
-        return self.dag.plan.moments(batch, k, rewards, thread_count(n_threads))
+        return self._plan.moments(batch, k, rewards, thread_count(n_threads))
 
     def _ones_if_none(self, rewards: Floats | None) -> Floats:
         return np.ones(self.graph.vertices_length()) if rewards is None else rewards
@@ -548,9 +575,9 @@ class Model:
     def _scalar(values: Floats, theta: Any) -> Any:
         return values[:, 0] if np.ndim(theta) == 2 else float(values[0, 0])
 
-    def __reduce__(self) -> tuple[type[Model], tuple[SymbolicDAG]]:
-        # What was derived along the way is made again when it is asked for.
-        return Model, (self.dag,)
+    def __reduce__(self) -> tuple[Callable[..., Model], tuple[SymbolicDAG | Graph]]:
+        # What was derived along the way is made again when it is asked for; an elimination travels along.
+        return (Model, (self.dag,)) if self._plan.is_eliminated else (Model.from_graph, (self.graph,))
 
     def __repr__(self) -> str:
         kind = "discrete" if self.discrete else "continuous"

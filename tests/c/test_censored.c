@@ -10,7 +10,7 @@ static void sojourn_is_kept(void) {
             keep[v] = (uint8_t)(seed == 0 ? 0 : seed == 1 ? 1 : random_below(&state, 2));
         }
         pm_censored *watched = NULL;
-        REQUIRE(pm_censored_new(c->plan, keep, &watched) == PM_OK);
+        REQUIRE(pm_censored_new(c->plan, keep, NULL, &watched, NULL) == PM_OK);
         int32_t n_rows = 0;
         const int32_t *vertices = NULL;
         const int64_t *edge_ptr = NULL;
@@ -66,7 +66,7 @@ static void refused(void) {
     chain_plan(c);
     const uint8_t keep[] = {0, 1, 0, 0};
     pm_censored *watched = NULL;
-    REQUIRE(pm_censored_new(c->plan, keep, &watched) == PM_OK);
+    REQUIRE(pm_censored_new(c->plan, keep, NULL, &watched, NULL) == PM_OK);
     double out[8];
     pm_where where;
     const double theta[] = {1.0, 0.0, -1.0};

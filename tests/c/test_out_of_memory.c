@@ -9,7 +9,7 @@ static pm_uniform *kept;
 
 static int try_symbolic(void) {
     pm_symbolic *s = NULL;
-    const int status = pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, &s, NULL);
+    const int status = pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, NULL, NULL, &s, NULL);
     CHECK_INT(s == NULL, status != PM_OK);
     pm_symbolic_free(s);
     return status;
@@ -17,8 +17,8 @@ static int try_symbolic(void) {
 
 static int try_symbolic_given(void) {
     pm_symbolic *s = NULL;
-    const int status = pm_symbolic_new(&c->graph, c->pattern.n_rows, c->pattern.n_blocks, c->pattern.order, c->pattern.block_ptr,
-                                       &s, NULL);
+    const int status = pm_symbolic_new(&c->graph, c->pattern.n_rows, c->pattern.n_blocks, c->pattern.order, c->pattern.block_ptr, NULL,
+                                       NULL, &s, NULL);
     CHECK_INT(s == NULL, status != PM_OK);
     pm_symbolic_free(s);
     return status;
@@ -26,7 +26,15 @@ static int try_symbolic_given(void) {
 
 static int try_plan(void) {
     pm_plan *p = NULL;
-    const int status = pm_plan_new(&c->graph, &c->sizes, &c->pattern, c->n_lower, c->n_upper, &p, NULL);
+    const int status = pm_plan_new(&c->graph, &c->sizes, &c->pattern, c->n_lower, c->n_upper, NULL, &p, NULL);
+    CHECK_INT(p == NULL, status != PM_OK);
+    pm_plan_free(p);
+    return status;
+}
+
+static int try_plan_without_pattern(void) {
+    pm_plan *p = NULL;
+    const int status = pm_plan_new(&c->graph, &c->sizes, NULL, 0, 0, NULL, &p, NULL);
     CHECK_INT(p == NULL, status != PM_OK);
     pm_plan_free(p);
     return status;
@@ -103,13 +111,19 @@ static int try_advance(void) {
 }
 
 static int try_sampler(void) {
+    /* A new workspace, because the search for traps keeps a list in it. */
+    pm_workspace *w = NULL;
     pm_sampler *s = NULL;
-    int status = pm_sampler_new(c->plan, &s);
-    CHECK_INT(s == NULL, status != PM_OK);
+    int status = pm_workspace_new(c->plan, 1, &w);
     if (status == PM_OK) {
-        status = pm_sampler_set(c->plan, c->one, s, theta, NULL);
+        status = pm_sampler_new(c->plan, &s);
+        CHECK_INT(s == NULL, status != PM_OK);
+    }
+    if (status == PM_OK) {
+        status = pm_sampler_set(c->plan, w, s, theta, NULL);
     }
     pm_sampler_free(s);
+    pm_workspace_free(w);
     return status;
 }
 
@@ -119,7 +133,7 @@ static int try_censored(void) {
         keep[v] = v % 3 == 0;
     }
     pm_censored *watched = NULL;
-    const int status = pm_censored_new(c->plan, keep, &watched);
+    const int status = pm_censored_new(c->plan, keep, NULL, &watched, NULL);
     CHECK_INT(watched == NULL, status != PM_OK);
     pm_censored_free(watched);
     return status;
@@ -160,6 +174,7 @@ static void every_function(void) {
         CHECK(refuse_each(try_symbolic) > 15);
         CHECK(refuse_each(try_symbolic_given) > 12);
         CHECK(refuse_each(try_plan) == 8);
+        CHECK(refuse_each(try_plan_without_pattern) == 8);
         CHECK(refuse_each(try_workspace) == 4);
         CHECK(refuse_each(try_uniform) == 14);
         CHECK(refuse_each(try_moments) == 1);
@@ -171,7 +186,7 @@ static void every_function(void) {
         CHECK(refuse_each(try_distribution) == 0); /* the last good call has grown it */
         CHECK(refuse_each(try_distribution_grad) >= 9);
         CHECK(refuse_each(try_advance) >= 6);
-        CHECK(refuse_each(try_sampler) == 3);
+        CHECK(refuse_each(try_sampler) == 10);
         CHECK(refuse_each(try_censored) >= 15);
         pm_uniform_free(kept);
         chain_free(c);

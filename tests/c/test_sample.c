@@ -29,7 +29,7 @@ static void moments_of_draws(void) {
         double m[4];
         chain_moments(c, theta, 4, r, m);
         pm_sampler *s = sampler_for(c, theta);
-        REQUIRE(pm_sampler_draw(c->plan, s, r, seed, 0, DRAWS, 1000000, draws, NULL) == PM_OK);
+        REQUIRE(pm_sampler_draw(c->plan, s, r, seed, 0, DRAWS, 1000000, NULL, draws, NULL) == PM_OK);
         double mean = 0.0;
         double square = 0.0;
         for (int i = 0; i < DRAWS; i++) {
@@ -55,7 +55,7 @@ static int by_size(const void *a, const void *b) {
 static void an_exponential(void) {
     chain *c = chain_erlang(1, 2.0);
     pm_sampler *s = sampler_for(c, NULL);
-    REQUIRE(pm_sampler_draw(c->plan, s, NULL, 7, 0, DRAWS, 10, draws, NULL) == PM_OK);
+    REQUIRE(pm_sampler_draw(c->plan, s, NULL, 7, 0, DRAWS, 10, NULL, draws, NULL) == PM_OK);
     qsort(draws, DRAWS, sizeof *draws, by_size);
     double distance = 0.0;
     for (int i = 0; i < DRAWS; i++) {
@@ -73,14 +73,14 @@ static void streams_do_not_depend_on_the_split(void) {
     double whole[100];
     double parts[100];
     double other[100];
-    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 42, 10, 100, 100000, whole, NULL), PM_OK);
+    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 42, 10, 100, 100000, NULL, whole, NULL), PM_OK);
     for (int64_t i = 0; i < 100; i += 7) {
-        CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 42, 10 + i, i + 7 <= 100 ? 7 : 100 - i, 100000, parts + i, NULL), PM_OK);
+        CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 42, 10 + i, i + 7 <= 100 ? 7 : 100 - i, 100000, NULL, parts + i, NULL), PM_OK);
     }
     CHECK(memcmp(whole, parts, sizeof whole) == 0);
-    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 43, 10, 100, 100000, other, NULL), PM_OK);
+    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 43, 10, 100, 100000, NULL, other, NULL), PM_OK);
     CHECK(memcmp(whole, other, sizeof whole) != 0);
-    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 42, 10, 0, 100000, NULL, NULL), PM_OK);
+    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 42, 10, 0, 100000, NULL, NULL, NULL), PM_OK);
     pm_sampler_free(s);
     chain_free(c);
 }
@@ -101,12 +101,12 @@ static void refused(void) {
     for (int i = 0; i < 5; i++) {
         CHECK_INT(pm_sampler_set(c->plan, c->one, s, theta + i, &where), status[i]);
         if (theta[i] == 1e-9) {
-            CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 0, 5, 3, 1000, draws, &where), PM_E_LIMIT);
+            CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 0, 5, 3, 1000, NULL, draws, &where), PM_E_LIMIT);
             CHECK_INT(where.b, 5);
         }
     }
     CHECK_INT(pm_sampler_set(c->plan, c->eight, s, theta + 4, &where), PM_E_ARGUMENT);
-    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 0, 0, 3, 1000, draws, &where), PM_OK);
+    CHECK_INT(pm_sampler_draw(c->plan, s, NULL, 0, 0, 3, 1000, NULL, draws, &where), PM_OK);
     pm_sampler_free(s);
     pm_sampler_free(NULL);
     chain_free(c);
@@ -126,7 +126,7 @@ static void edges_of_weight_zero(void) {
     chain_plan(c);
     const double theta[] = {0.0};
     pm_sampler *s = sampler_for(c, theta);
-    REQUIRE(pm_sampler_draw(c->plan, s, NULL, 1, 0, DRAWS, 1, draws, NULL) == PM_OK);
+    REQUIRE(pm_sampler_draw(c->plan, s, NULL, 1, 0, DRAWS, 1, NULL, draws, NULL) == PM_OK);
     for (int i = 0; i < DRAWS; i++) {
         CHECK(draws[i] < 40.0);
     }

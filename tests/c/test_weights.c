@@ -29,10 +29,10 @@ static void open_program(program_graph *p, const int32_t *edge_slot) {
                           program_op, program_a, program_b};
     p->sizes = (pm_graph_sizes){3, 3};
     REQUIRE(pm_graph_check(&p->graph, &p->sizes, NULL) == PM_OK);
-    REQUIRE(pm_symbolic_new(&p->graph, 0, 0, NULL, NULL, &p->symbolic, NULL) == PM_OK);
+    REQUIRE(pm_symbolic_new(&p->graph, 0, 0, NULL, NULL, NULL, NULL, &p->symbolic, NULL) == PM_OK);
     pm_pattern pattern;
     pm_symbolic_pattern(p->symbolic, &pattern);
-    REQUIRE(pm_plan_new(&p->graph, &p->sizes, &pattern, 0, 0, &p->plan, NULL) == PM_OK);
+    REQUIRE(pm_plan_new(&p->graph, &p->sizes, &pattern, 0, 0, NULL, &p->plan, NULL) == PM_OK);
     REQUIRE(pm_workspace_new(p->plan, 1, &p->ws[0]) == PM_OK);
     REQUIRE(pm_workspace_new(p->plan, 8, &p->ws[1]) == PM_OK);
 }

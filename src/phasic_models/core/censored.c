@@ -66,9 +66,10 @@ static void set_positions(const pm_plan *p, const uint8_t *keep, pm_censored *c)
 }
 
 /* The whole graph as one block, by rows of the plan in the order of positions. */
-static int find_fill(const pm_plan *p, pm_censored *c) {
+static int find_fill(const pm_plan *p, pm_control *control, pm_censored *c, pm_where *where) {
     if (p->n_edges > INT32_MAX) {
-        return PM_E_MEMORY;
+        pm_at(where, PM_LIMIT_EDGES, c->n, (double)p->n_edges);
+        return PM_E_LIMIT;
     }
     int status = PM_E_MEMORY;
     int32_t *row_ptr = pm_alloc((int64_t)c->n + 1, sizeof *row_ptr);
@@ -85,7 +86,7 @@ static int find_fill(const pm_plan *p, pm_censored *c) {
         }
         row_ptr[c->n] = used;
         const pm_block whole = {0, c->n, row_ptr, row_col};
-        status = pm_block_fill(&whole, c->row_at, c->n_removed, -1, &c->fill);
+        status = pm_block_fill(&whole, c->row_at, c->n_removed, NULL, control, &c->fill);
     }
     free(row_ptr);
     free(row_col);
@@ -131,8 +132,11 @@ static int set_edges(const pm_plan *p, pm_censored *c) {
     return PM_OK;
 }
 
-int pm_censored_new(const pm_plan *p, const uint8_t *keep, pm_censored **out) {
+int pm_censored_new(const pm_plan *p, const uint8_t *keep, pm_control *control, pm_censored **out, pm_where *where) {
     *out = NULL;
+    if (p->own_order != NULL) {
+        return PM_E_ARGUMENT;
+    }
     pm_censored *c = pm_alloc_zero(1, sizeof *c);
     if (c == NULL) {
         return PM_E_MEMORY;
@@ -145,7 +149,7 @@ int pm_censored_new(const pm_plan *p, const uint8_t *keep, pm_censored **out) {
         goto out;
     }
     set_positions(p, keep, c);
-    status = find_fill(p, c);
+    status = find_fill(p, control, c, where);
     if (status == PM_OK) {
         status = set_edges(p, c);
     }
@@ -198,6 +202,14 @@ static double reduce_row(const pm_plan *p, const pm_workspace *ws, pm_censored *
     return leave;
 }
 
+static int64_t work_of_row(const pm_fill *f, int32_t i) {
+    int64_t work = 1;
+    for (int64_t k = f->lower_ptr[i]; k < f->lower_ptr[i + 1]; k++) {
+        work += f->upper_ptr[f->lower_col[k] + 1] - f->upper_ptr[f->lower_col[k]];
+    }
+    return work;
+}
+
 int pm_censored_weights(const pm_plan *p, pm_workspace *ws, pm_censored *c, int64_t n_theta, const double *theta, double *out,
                         pm_where *where) {
     if (ws->lanes != 1) {
@@ -220,10 +232,16 @@ int pm_censored_weights(const pm_plan *p, pm_workspace *ws, pm_censored *c, int6
                 pivot += c->kept[k];
             }
             c->pivot[i] = pivot > 0.0 ? pivot : 1.0; /* zero only where it is not reached */
+            if (pm_stop(ws->control, work_of_row(f, i))) {
+                return PM_E_STOPPED;
+            }
         }
         for (int32_t i = c->n_removed; i < c->n; i++) {
             const int32_t r = i - c->n_removed;
             const double leave = reduce_row(p, ws, c, i);
+            if (pm_stop(ws->control, work_of_row(f, i))) {
+                return PM_E_STOPPED;
+            }
             for (int64_t e = c->edge_ptr[r]; e < c->edge_ptr[r + 1]; e++) {
                 const int32_t target = c->edge_target[e];
                 out[t * n_edges + e] = target == c->n_rows ? leave : c->acc[target + c->n_removed];

@@ -113,7 +113,7 @@ static double local_product(const pm_plan *p, const pm_workspace *ws, const cova
 
 static void add_row(const pm_plan *p, const pm_workspace *ws, covariance *c, int32_t i, int32_t l, double *out) {
     const double visits = ws->z[(int64_t)i * ws->lanes + l];
-    for (int32_t a = 0; a < c->m && visits != 0.0; a++) {
+    for (int32_t a = 0; a < c->m && visits != 0.0 && !pm_stop(ws->control, 6 * (a + 1) * (p->edge_end[i] - p->edge_start[i] + 1)); a++) {
         for (int32_t b = 0; b <= a; b++) {
             const int64_t at = (int64_t)a * c->m + b;
             double bound = 0.0;
@@ -199,6 +199,7 @@ static int from_differences(const pm_plan *p, pm_workspace *ws, const covariance
         if (status == PM_OK) {
             pm_passes_for(ws)->right_side(p, ws, 1, reward_vector(p, c, a), s[a].x, s[a].ahead, ws->y);
             pm_kernels_for(ws)->differences(p, ws, &s[a].d, ws->y);
+            status = pm_stopped(ws->control);
         }
     }
     if (status == PM_OK) {
@@ -216,6 +217,7 @@ static int from_differences(const pm_plan *p, pm_workspace *ws, const covariance
             }
         }
         *good = all_good(c, out, bound, ACCURACY, BESIDE_DEVIATIONS);
+        status = pm_stopped(ws->control);
     }
     for (int32_t a = 0; a < c->m; a++) {
         pm_scratch_release(&s[a]);
@@ -275,6 +277,7 @@ int pm_covariance(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const dou
             break;
         }
         simple_ways(p, ws, &c, n_lanes, mean + first * m, out + first * m * m);
+        status = pm_stopped(ws->control);
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
             status = pm_check_finite(mean + (first + l) * m, m, first + l, where);
             if (status == PM_OK) {

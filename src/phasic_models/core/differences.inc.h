@@ -238,8 +238,14 @@ PM_TARGET static void PM_NAME(differences)(const pm_plan *p, const pm_workspace 
                 if (PM_NAME(pair)(p, ws, d, y, start, q, s->lower_col[k], better)) {
                     PM_NAME(turn)(p, d, start, s->lower_col[k], better);
                 }
+                if (pm_stop(ws->control, PM_EFFORT * PM_N * 2 * (s->upper_ptr[s->lower_col[k] + 1] - s->upper_ptr[s->lower_col[k]] + 1))) {
+                    return;
+                }
             }
             PM_NAME(read_edges)(p, d, b, q);
+            if (pm_stop(ws->control, PM_EFFORT * PM_N * (p->edge_end[q] - p->edge_start[q] + 1))) {
+                return;
+            }
         }
     }
 }

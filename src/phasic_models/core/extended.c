@@ -31,6 +31,7 @@ int pm_extended_weights(const pm_plan *p, pm_workspace *ws, const double *theta,
         return status;
     }
     *out = ws->more_digits;
+    ws->more_digits->control = ws->control;
     for (int32_t j = 0; j < p->graph.n_params; j++) {
         ((pm_dd *)(void *)ws->more_digits->theta)[j] = pm_dd_from(theta[j]);
     }

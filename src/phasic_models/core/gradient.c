@@ -106,7 +106,10 @@ static int differentiate_extended(const pm_plan *p, pm_workspace *ws, int64_t ro
         passes->backward(p, more, k, rewards, g.s.z, g.s.behind);
         differentiate(p, more, &g, 0);
         const int64_t bad = take(p, more, &g, 0, ACCURACY, scale, out);
-        status = pm_check_finite(out, (int64_t)k * p->graph.n_params, row, where);
+        status = pm_stopped(ws->control);
+        if (status == PM_OK) {
+            status = pm_check_finite(out, (int64_t)k * p->graph.n_params, row, where);
+        }
         if (status == PM_OK && bad >= 0) {
             pm_at(where, row, bad, out[bad]);
             status = PM_E_ACCURACY;
@@ -122,6 +125,9 @@ static int gradients_of_lanes(const pm_plan *p, pm_workspace *ws, gradient *g, i
     const int64_t size = (int64_t)g->k * p->graph.n_params;
     uint32_t bad = 0;
     differentiate(p, ws, g, 1);
+    if (pm_stopped(ws->control) != PM_OK) {
+        return PM_E_STOPPED;
+    }
     for (int32_t l = 0; l < n_lanes; l++) {
         if (take(p, ws, g, l, ACCURACY_OF_SUBTRACTION, NULL, out + l * size) >= 0) {
             bad |= (uint32_t)1 << l;
@@ -134,7 +140,7 @@ static int gradients_of_lanes(const pm_plan *p, pm_workspace *ws, gradient *g, i
     if (bad != 0) {
         differentiate(p, ws, g, 0);
     }
-    int status = PM_OK;
+    int status = pm_stopped(ws->control);
     for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
         if (((bad >> l) & 1u) && take(p, ws, g, l, ACCURACY, NULL, out + l * size) >= 0) {
             status = differentiate_extended(p, ws, first + l, theta + (first + l) * p->graph.n_params, g->k, g->rewards, scale + l * size,
@@ -169,13 +175,14 @@ int pm_moments_grad(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
         }
         pm_passes_for(ws)->forward(p, ws, k, rewards, g.s.x, g.s.ahead);
         pm_passes_for(ws)->backward(p, ws, k, rewards, g.s.z, g.s.behind);
+        status = pm_stopped(ws->control);
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
             for (int32_t j = 0; j < k; j++) {
                 out[(first + l) * k + j] = g.s.x[((int64_t)j * p->pattern.n_rows + p->n_transient) * ws->lanes + l];
             }
             status = pm_check_finite(out + (first + l) * k, k, first + l, where);
         }
-        if (status == PM_OK) {
+        if (status == PM_OK && p->graph.n_params > 0) {
             status = gradients_of_lanes(p, ws, &g, first, n_lanes, theta, scale, out_grad + first * width, where);
         }
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {

@@ -19,6 +19,7 @@ PM_TARGET static uint32_t PM_NAME(factor)(const pm_plan *p, pm_workspace *ws) {
     for (int32_t b = 0; b < s->n_blocks; b++) {
         const int32_t start = s->block_ptr[b];
         for (int32_t i = start; i < s->block_ptr[b + 1]; i++) {
+            int64_t work = 1;
             for (int64_t k = s->lower_ptr[i]; k < s->lower_ptr[i + 1]; k++) {
                 PM_T *a = acc + (int64_t)(s->lower_col[k] - start) * PM_N;
                 for (int l = 0; l < PM_N; l++) {
@@ -64,6 +65,7 @@ PM_TARGET static uint32_t PM_NAME(factor)(const pm_plan *p, pm_workspace *ws) {
                 }
                 const int64_t dense = p->dense_from[j];
                 const int64_t end = s->upper_ptr[j + 1];
+                work += end - s->upper_ptr[j];
                 for (int64_t q = s->upper_ptr[j]; q < dense; q++) {
                     PM_T *a = acc + (int64_t)(upper_col[q] - start) * PM_N;
                     for (int l = 0; l < PM_N; l++) {
@@ -100,6 +102,9 @@ PM_TARGET static uint32_t PM_NAME(factor)(const pm_plan *p, pm_workspace *ws) {
                 exits[(int64_t)i * PM_N + l] = leave[l];
                 totals[(int64_t)i * PM_N + l] = total[l];
                 pivots[(int64_t)i * PM_N + l] = pivot[l];
+            }
+            if (pm_stop(ws->control, PM_EFFORT * PM_N * work)) {
+                return failed;
             }
         }
     }
@@ -140,6 +145,9 @@ PM_TARGET static void PM_NAME(solve)(const pm_plan *p, const pm_workspace *ws, d
             for (int l = 0; l < PM_N; l++) {
                 y[(int64_t)i * PM_N + l] = t[l];
             }
+            if (pm_stop(ws->control, PM_EFFORT * PM_N * (s->lower_ptr[i + 1] - s->lower_ptr[i] + 1))) {
+                return;
+            }
         }
         for (int32_t i = end - 1; i >= start; i--) {
             PM_T t[PM_N];
@@ -154,6 +162,9 @@ PM_TARGET static void PM_NAME(solve)(const pm_plan *p, const pm_workspace *ws, d
             }
             for (int l = 0; l < PM_N; l++) {
                 x[(int64_t)i * PM_N + l] = PM_DIV(t[l], pivot[(int64_t)i * PM_N + l]);
+            }
+            if (pm_stop(ws->control, PM_EFFORT * PM_N * (s->upper_ptr[i + 1] - s->upper_ptr[i] + 1))) {
+                return;
             }
         }
     }
@@ -182,6 +193,9 @@ PM_TARGET static void PM_NAME(solve_transposed)(const pm_plan *p, const pm_works
                     v[l] = PM_ADD(v[l], PM_MUL(upper[k * PM_N + l], t[l]));
                 }
             }
+            if (pm_stop(ws->control, PM_EFFORT * PM_N * (s->upper_ptr[i + 1] - s->upper_ptr[i] + 1))) {
+                return;
+            }
         }
         for (int32_t i = end - 1; i >= start; i--) {
             PM_T t[PM_N];
@@ -203,6 +217,9 @@ PM_TARGET static void PM_NAME(solve_transposed)(const pm_plan *p, const pm_works
                         v[l] = PM_ADD(v[l], PM_MUL(w[l], t[l]));
                     }
                 }
+            }
+            if (pm_stop(ws->control, PM_EFFORT * PM_N * (s->lower_ptr[i + 1] - s->lower_ptr[i] + 1))) {
+                return;
             }
         }
     }

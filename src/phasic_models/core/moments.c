@@ -37,6 +37,7 @@ static int moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const do
             break;
         }
         pm_passes_for(ws)->forward(p, ws, k, rewards, s.x, s.ahead);
+        status = pm_stopped(ws->control);
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
             read_moments(p, ws, k, s.x, l, by_vertex != NULL, values + (first + l) * width);
             status = pm_check_finite(values + (first + l) * width, width, first + l, where);
@@ -89,6 +90,9 @@ static void joint_of_lanes(const pm_plan *p, pm_workspace *ws, int32_t k, const 
             }
         }
         kernels->solve(p, ws, ws->y, h + set * size);
+        if (pm_stop(ws->control, 8 * size)) {
+            return;
+        }
         if (p->graph.discrete) {
             pm_passes_for(ws)->step_ahead(p, ws, h + set * size, ahead + set * size);
         }
@@ -112,6 +116,7 @@ int pm_joint_moment(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
             break;
         }
         joint_of_lanes(p, ws, k, rewards, h, ahead);
+        status = pm_stopped(ws->control);
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
             out[first + l] = h[(sets - 1) * size + (int64_t)p->n_transient * ws->lanes + l];
             status = pm_check_finite(out + first + l, 1, first + l, where);
@@ -136,6 +141,10 @@ int pm_sojourn(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double
             ws->y[(int64_t)p->n_transient * lanes + l] = 1.0;
         }
         pm_kernels_for(ws)->solve_transposed(p, ws, ws->y, ws->z);
+        status = pm_stopped(ws->control);
+        if (status != PM_OK) {
+            return status;
+        }
         for (int32_t l = 0; l < n_lanes; l++) {
             double *row = out + (first + l) * p->graph.n_vertices;
             memset(row, 0, (size_t)p->graph.n_vertices * sizeof *row);

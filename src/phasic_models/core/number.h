@@ -90,6 +90,7 @@ static inline pm_dd pm_dd_div(pm_dd a, pm_dd b) {
 #undef PM_DIV
 #undef PM_NEG
 #undef PM_ROUNDING
+#undef PM_EFFORT
 #if defined(PM_EXTENDED) && PM_EXTENDED
 #define PM_T pm_dd
 #define PM_NUM(x) pm_dd_from(x)
@@ -100,6 +101,7 @@ static inline pm_dd pm_dd_div(pm_dd a, pm_dd b) {
 #define PM_DIV(a, b) pm_dd_div(a, b)
 #define PM_NEG(a) pm_dd_negative(a)
 #define PM_ROUNDING PM_ROUNDING_EXTENDED
+#define PM_EFFORT 16 /* of one operation, in those of doubles */
 #else
 #define PM_T double
 #define PM_NUM(x) (x)
@@ -110,4 +112,5 @@ static inline pm_dd pm_dd_div(pm_dd a, pm_dd b) {
 #define PM_DIV(a, b) ((a) / (b))
 #define PM_NEG(a) (-(a))
 #define PM_ROUNDING PM_ROUNDING_DOUBLE
+#define PM_EFFORT 1
 #endif

@@ -1,7 +1,7 @@
 /*
  * What moments, gradients and covariances are made of, for either kind of number (number.h): weights, one pass from the end of the
  * chain to its start for each moment, one from the start to the end for each adjoint, and what both say of each edge.
- * Define PM_NAME(x) and include.
+ * Define PM_NAME(x) and include. All end early when stopped: see pm_stopped.
  */
 #include "number.h"
 
@@ -113,6 +113,9 @@ static void PM_NAME(forward)(const pm_plan *p, pm_workspace *ws, int32_t k, cons
         double *x_j = (double *)(void *)(&PM_AT(x, (j - 1) * size));
         PM_NAME(right_side)(p, ws, j, rewards, x, ahead, ws->y);
         pm_kernels_for(ws)->solve(p, ws, ws->y, x_j);
+        if (pm_stop(ws->control, PM_EFFORT * (size + p->n_edges))) {
+            return;
+        }
         if (p->graph.discrete && j < k) {
             PM_NAME(step_ahead)(p, ws, x_j, (double *)(void *)(&PM_AT(ahead, (j - 1) * size)));
         }
@@ -144,6 +147,9 @@ static void PM_NAME(backward)(const pm_plan *p, pm_workspace *ws, int32_t k, con
         }
         double *z_i = (double *)(void *)(&PM_AT(z, i * size));
         pm_kernels_for(ws)->solve_transposed(p, ws, ws->y, z_i);
+        if (pm_stop(ws->control, PM_EFFORT * (size + p->n_edges))) {
+            return;
+        }
         if (p->graph.discrete && i + 1 < k) {
             PM_NAME(step_behind)(p, ws, z_i, (double *)(void *)(&PM_AT(behind, i * size)));
         }
@@ -173,6 +179,9 @@ static void PM_NAME(add_bars)(const pm_plan *p, const pm_workspace *ws, const pm
     double binomial = 1.0; /* C(m, j) */
     for (int32_t m = j; m <= k; m++) {
         binomial = m == j ? 1.0 : binomial * m / (m - j);
+        if (pm_stop(ws->control, PM_EFFORT * lanes * p->n_edges)) {
+            return;
+        }
         for (int32_t i = 0; i < p->pattern.n_rows; i++) {
             for (int64_t e = p->edge_start[i]; e < p->edge_end[i]; e++) {
                 for (int32_t l = 0; l < lanes; l++) {
@@ -344,6 +353,9 @@ static void PM_NAME(covariance)(const pm_plan *p, const pm_workspace *ws, const 
     *bound = 0.0;
     for (int32_t i = 0; i < p->pattern.n_rows; i++) {
         const PM_T visits = PM_AT(z, (int64_t)i * ws->lanes + l);
+        if (pm_stop(ws->control, PM_EFFORT * 4 * (p->edge_end[i] - p->edge_start[i] + 1))) {
+            return;
+        }
         if (PM_VALUE(visits) > 0.0) {
             PM_T sum;
             double its_bound;
@@ -359,7 +371,7 @@ static void PM_NAME(variances)(const pm_plan *p, pm_workspace *ws, const pm_diff
     const int32_t lanes = ws->lanes;
     const int64_t size = (int64_t)p->pattern.n_rows * lanes;
     for (int pass = 0; pass < 2; pass++) {
-        for (int32_t i = 0; i < p->pattern.n_rows; i++) {
+        for (int32_t i = 0; i < p->pattern.n_rows && !pm_stop(ws->control, PM_EFFORT * 4 * (p->edge_end[i] - p->edge_start[i] + 1)); i++) {
             for (int32_t l = 0; l < lanes; l++) {
                 PM_T sum;
                 double its_bound;

@@ -36,7 +36,8 @@
 #define PM_E_INITIAL (-9)        /* the initial probabilities sum to zero (where.a: theta index) */
 #define PM_E_OVERFLOW (-10)      /* a result exceeds the range of a double (where.a: theta index) */
 #define PM_E_TIME (-11)          /* a time is NaN, negative or, for a discrete graph, not an integer (where.b: entry) */
-#define PM_E_LIMIT (-12)         /* more work than the limit that the caller set (where.value: the work) */
+#define PM_E_LIMIT (-12)         /* more work than the caller or the index type allows (where.value: the work) */
+#define PM_E_STOPPED (-13)       /* the caller's pm_control asked to stop; what was computed so far is lost */
 #define PM_E_ACCURACY (-14)      /* a result would have too few digits (where.a: theta index) */
 
 typedef struct pm_where {
@@ -47,6 +48,30 @@ typedef struct pm_where {
 
 /* A static English sentence for a status code. */
 const char *pm_message(int status);
+
+/* ---- stopping -------------------------------------------------------------------------------------------------------- */
+
+/* What the core is doing, for a caller that shows progress: `done` of `total` rows of the block at hand. */
+#define PM_STAGE_ORDER 1         /* looking for an order of least fill */
+#define PM_STAGE_TRIAL 2         /* trying other orders */
+#define PM_STAGE_PATTERN 3       /* writing the pattern down */
+#define PM_STAGE_CHECK 4         /* checking it */
+
+/*
+ * How a caller stops a call that takes long. The core counts its operations, looks at a clock about every millisecond and asks
+ * poll(context) about every 20 ms; nonzero ends the call with PM_E_STOPPED. A control belongs to one thread at a time. Where a
+ * pointer to one is asked for, NULL means that the call is never stopped. Set all other members to zero before the first call.
+ */
+typedef struct pm_control {
+    int32_t (*poll)(void *context);
+    void *context;
+    int32_t stopped;             /* set by the core; the caller sets it back to 0 before the next call */
+    int32_t stage;
+    int64_t done;
+    int64_t total;
+    int64_t credit;              /* the core's own: operations until the next look at the clock */
+    double next;                 /* the core's own: when to ask next */
+} pm_control;
 
 /* ---- graph (borrowed) ----------------------------------------------------------------------------------------------- */
 
@@ -122,12 +147,25 @@ typedef struct pm_pattern {
 
 typedef struct pm_symbolic pm_symbolic;
 
+/* What an elimination may cost at most: multiply-adds, and entries of the pattern. */
+typedef struct pm_budget {
+    int64_t operations;
+    int64_t entries;
+} pm_budget;
+
+/* Which limit PM_E_LIMIT means (where.a); where.b: rows of the component. */
+#define PM_LIMIT_OPERATIONS 0
+#define PM_LIMIT_ENTRIES 1
+#define PM_LIMIT_EDGES 2         /* a component has more edges than its index type can count */
+
 /*
  * With order == NULL: components, then in each the cheapest order of several, found by dry runs on the pattern.
  * With order and block_ptr (n_rows and n_blocks long + 1): that order; PM_E_PATTERN if it is no valid one.
+ * PM_E_LIMIT above the budget (NULL: none), where.value being what the cheapest order that was found takes: an upper bound, or
+ * at least 2e9 entries. Neither time nor memory beyond the budget is used to find that out.
  */
 int pm_symbolic_new(const pm_graph *graph, int32_t n_rows, int32_t n_blocks, const int32_t *order, const int32_t *block_ptr,
-                    pm_symbolic **out, pm_where *where);
+                    const pm_budget *budget, pm_control *control, pm_symbolic **out, pm_where *where);
 void pm_symbolic_free(pm_symbolic *symbolic);
 
 /* Pointers into `symbolic`, valid until it is freed. */
@@ -145,15 +183,19 @@ typedef struct pm_workspace pm_workspace;
 /*
  * Checks that the pattern belongs to the graph (a permutation, the blocks in topological order, closed under fill), whatever
  * its source, and prepares evaluation. Borrows the graph's and the pattern's arrays until pm_plan_free.
+ * With pattern == NULL (and n_lower == n_upper == 0) the plan serves weights, distributions and samples, which need no
+ * elimination and give the same bits as with one; every other call gives PM_E_ARGUMENT.
  */
 int pm_plan_new(const pm_graph *graph, const pm_graph_sizes *sizes, const pm_pattern *pattern, int64_t n_lower, int64_t n_upper,
-                pm_plan **out, pm_where *where);
+                pm_control *control, pm_plan **out, pm_where *where);
 void pm_plan_free(pm_plan *plan);
 int64_t pm_plan_operations(const pm_plan *plan);
 
 /* Scratch for one thread, for batches of up to `lanes` (1 or 8) parameter vectors at once. No call below allocates per theta. */
 int pm_workspace_new(const pm_plan *plan, int32_t lanes, pm_workspace **out);
 void pm_workspace_free(pm_workspace *workspace);
+/* Calls that use the workspace can be stopped by `control`, which must outlive them; NULL: never. */
+void pm_workspace_control(pm_workspace *workspace, pm_control *control);
 
 /* The weight of every edge: out (n_theta, n_edges). */
 int pm_weights(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, double *out, pm_where *where);
@@ -253,7 +295,7 @@ int pm_uniform_rate(const pm_plan *plan, pm_workspace *workspace, int64_t n_thet
 typedef struct pm_censored pm_censored;
 
 /* keep: (n_vertices), nonzero for the vertices that stay; the starting vertex always does. */
-int pm_censored_new(const pm_plan *plan, const uint8_t *keep, pm_censored **out);
+int pm_censored_new(const pm_plan *plan, const uint8_t *keep, pm_control *control, pm_censored **out, pm_where *where);
 void pm_censored_free(pm_censored *censored);
 /* Pointers into `censored`, valid until it is freed: vertices (n_rows), edge_ptr (n_rows + 1), edge_target. */
 void pm_censored_edges(const pm_censored *censored, int32_t *n_rows, const int32_t **vertices, const int64_t **edge_ptr,
@@ -278,6 +320,6 @@ int pm_sampler_set(const pm_plan *plan, pm_workspace *workspace, pm_sampler *sam
  * PM_E_LIMIT if one draw takes more than max_jumps jumps.
  */
 int pm_sampler_draw(const pm_plan *plan, const pm_sampler *sampler, const double *rewards, uint64_t seed, int64_t first, int64_t n,
-                    int64_t max_jumps, double *out, pm_where *where);
+                    int64_t max_jumps, pm_control *control, double *out, pm_where *where);
 
 #endif

@@ -33,8 +33,35 @@ int pm_alloc_parts(const pm_part *parts, size_t n_parts, double **memory);
 
 void pm_at(pm_where *where, int64_t a, int64_t b, double value);
 
+/* stop.c: asked when the credit is used up. */
+int pm_poll(pm_control *control);
+/* stop.c: says what begins, and on how many rows. */
+void pm_stage(pm_control *control, int32_t stage, int64_t total);
+
+/*
+ * Whether to end with PM_E_STOPPED. Call it at least every few million operations, with about as many as were done since the last
+ * time; it costs a subtraction. Once true it stays true until the caller of the core has set `stopped` back.
+ */
+static inline int pm_stop(pm_control *control, int64_t operations) {
+    if (control == NULL) {
+        return 0;
+    }
+    control->credit -= operations;
+    return control->credit < 0 && pm_poll(control);
+}
+
+/* Says how many rows of the stage are done. */
+static inline void pm_done(pm_control *control, int64_t done) {
+    if (control != NULL) {
+        control->done = done;
+    }
+}
+
+/* PM_E_STOPPED if a void function that used the control has ended early. */
+static inline int pm_stopped(const pm_control *control) { return control != NULL && control->stopped ? PM_E_STOPPED : PM_OK; }
+
 /* Strongly connected components of the vertices that have out-edges (components.c). */
-int pm_components(const pm_graph *graph, int32_t *n_rows, int32_t *n_blocks, int32_t *order, int32_t *block_ptr);
+int pm_components(const pm_graph *graph, pm_control *control, int32_t *n_rows, int32_t *n_blocks, int32_t *order, int32_t *block_ptr);
 
 /* One block of the elimination, with local numbers 0..n-1 (order.c). Rows are sorted and hold no self-loops. */
 typedef struct pm_block {
@@ -44,8 +71,16 @@ typedef struct pm_block {
     const int32_t *row_col;
 } pm_block;
 
-/* Chooses an order of the block: order[position] = local number. */
-int pm_block_order(const pm_block *block, int32_t *order, int32_t *kind);
+typedef struct pm_cost {
+    double operations;
+    int64_t entries;
+} pm_cost;
+
+/* estimate.c: an upper bound of what an order costs. */
+int pm_estimate(const pm_block *block, const int32_t *order, pm_control *control, pm_cost *out);
+
+/* Chooses an order of the block: order[position] = local number. PM_E_LIMIT if none keeps the budget; *cost: what the best takes. */
+int pm_block_order(const pm_block *block, const pm_budget *budget, pm_control *control, int32_t *order, int32_t *kind, pm_cost *cost);
 
 /* The fill pattern of a block in a given order (fill.c); arrays are allocated here and owned by the caller. */
 typedef struct pm_fill {
@@ -59,10 +94,10 @@ typedef struct pm_fill {
 } pm_fill;
 
 /*
- * Eliminates the first n_eliminate positions (block->n for all). PM_E_LIMIT if more than `limit` operations are needed (then
- * nothing is allocated). limit < 0: no limit.
+ * Eliminates the first n_eliminate positions (block->n for all). PM_E_LIMIT above the budget (then nothing stays allocated).
  */
-int pm_block_fill(const pm_block *block, const int32_t *order, int32_t n_eliminate, int64_t limit, pm_fill *out);
+int pm_block_fill(const pm_block *block, const int32_t *order, int32_t n_eliminate, const pm_budget *budget, pm_control *control,
+                  pm_fill *out);
 void pm_fill_release(pm_fill *fill);
 
 struct pm_plan {
@@ -81,6 +116,7 @@ struct pm_plan {
     int64_t *edge_start;     /* row -> edges of its vertex */
     int64_t *edge_end;
     uint8_t *slot_used;      /* slot is the weight of an edge */
+    int32_t *own_order;      /* without a pattern: transient vertices as they come, the starting vertex last; else NULL */
 };
 
 /*
@@ -91,6 +127,7 @@ struct pm_plan {
 struct pm_workspace {
     int32_t lanes;
     int extended;            /* numbers are double-double (number.h), two doubles each; one lane */
+    pm_control *control;
     double *memory;
     double *theta;
     double *slot;
@@ -123,6 +160,8 @@ int pm_load_theta(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t 
  * an edge of weight zero had another (where.value: 1), since then there is no derivative by that weight.
  */
 int pm_check_absorption(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, int beyond, pm_where *where);
+/* reach.c: after pm_check_absorption and a factorization, PM_E_OVERFLOW if a pivot of a vertex that is reached is out of range. */
+int pm_check_pivots(const pm_plan *plan, const pm_workspace *ws, int32_t lane, int64_t theta_index, pm_where *where);
 
 /* A pivot must be finite and have all its digits. */
 #define PM_USABLE(pivot) ((pivot) >= 2.2250738585072014e-308 && (pivot) <= 1.7976931348623157e308)
@@ -146,7 +185,7 @@ typedef struct pm_differences {
     double *edge_bound;
 } pm_differences;
 
-/* The numeric kernels, one table per instruction set; all give the same bits. */
+/* The numeric kernels, one table per instruction set; all give the same bits. All end early when stopped: see pm_stopped. */
 typedef struct pm_kernels {
     /* Returns a bit mask of the lanes in which a pivot was not usable. */
     uint32_t (*factor)(const pm_plan *plan, pm_workspace *ws);

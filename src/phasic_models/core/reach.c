@@ -132,6 +132,10 @@ int pm_check_absorption(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_
             return PM_E_INFINITE;
         }
     }
+    return PM_OK;
+}
+
+int pm_check_pivots(const pm_plan *p, const pm_workspace *ws, int32_t lane, int64_t theta_index, pm_where *where) {
     /* Absorption is certain, so a pivot that fails where the process does come has left the range of a double. */
     const pm_pattern *s = &p->pattern;
     for (int32_t i = 0; i < s->n_rows; i++) {
@@ -139,7 +143,7 @@ int pm_check_absorption(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_
         for (int64_t k = s->upper_ptr[i]; k < s->upper_ptr[i + 1]; k++) {
             pivot += ws->upper[k * ws->lanes + lane];
         }
-        if ((flag[s->order[i]] & REACHED) && !PM_USABLE(pivot)) {
+        if ((ws->seen[s->order[i]] & REACHED) && !PM_USABLE(pivot)) {
             pm_at(where, theta_index, s->order[i], pivot);
             return PM_E_OVERFLOW;
         }

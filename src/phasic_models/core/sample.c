@@ -37,13 +37,18 @@ int pm_sampler_set(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const doub
     if (ws->lanes != 1) {
         return PM_E_ARGUMENT;
     }
-    /* The elimination finds out whether absorption is certain and whether probabilities are in range. */
-    int32_t n_lanes = 0;
-    const int status = pm_factor_lanes(p, ws, 0, 1, theta, &n_lanes, where);
+    int status = pm_load_theta(p, ws, 0, 1, theta, where);
+    if (status == PM_OK) {
+        status = pm_check_absorption(p, ws, 0, 0, 0, where);
+    }
     if (status != PM_OK) {
         return status;
     }
-    for (int32_t i = 0; i < p->pattern.n_rows; i++) {
+    for (int32_t v = 0; v < p->graph.n_vertices; v++) {
+        const int32_t i = p->position[v];
+        if (i < 0) {
+            continue;
+        }
         double sum = 0.0;
         s->last[i] = -1;
         for (int64_t e = p->edge_start[i]; e < p->edge_end[i]; e++) {
@@ -57,6 +62,10 @@ int pm_sampler_set(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const doub
         if (!(sum <= 1.7976931348623157e308)) {
             pm_at(where, 0, 0, sum);
             return PM_E_OVERFLOW;
+        }
+        if (p->graph.discrete && v > 0 && sum > 1.0 + 1e-10) {
+            pm_at(where, 0, v, sum);
+            return PM_E_PROBABILITY;
         }
     }
     if (s->last[p->n_transient] < 0) {
@@ -123,8 +132,11 @@ static int64_t choose(const pm_plan *p, const pm_sampler *s, int32_t i, double u
 static double geometric(double leave, double u) { return leave >= 1.0 ? 1.0 : 1.0 + floor(log(u) / log1p(-leave)); }
 
 int pm_sampler_draw(const pm_plan *p, const pm_sampler *s, const double *rewards, uint64_t seed, int64_t first, int64_t n,
-                    int64_t max_jumps, double *out, pm_where *where) {
+                    int64_t max_jumps, pm_control *control, double *out, pm_where *where) {
     for (int64_t k = 0; k < n; k++) {
+        if (pm_stop(control, 64)) {
+            return PM_E_STOPPED;
+        }
         generator g = generator_for(seed, (uint64_t)(first + k));
         double sum = 0.0;
         int32_t row = p->edge_row[choose(p, s, p->n_transient, uniform(&g))];
@@ -132,6 +144,9 @@ int pm_sampler_draw(const pm_plan *p, const pm_sampler *s, const double *rewards
             if (jumps >= max_jumps) {
                 pm_at(where, 0, first + k, (double)max_jumps);
                 return PM_E_LIMIT;
+            }
+            if (pm_stop(control, 64)) {
+                return PM_E_STOPPED;
             }
             const double total = s->cumulative[p->edge_start[row] + s->last[row]];
             const double u = uniform(&g);

@@ -184,6 +184,7 @@ static int set_initial(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, 
 
 int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *initial, int64_t theta_index, pm_where *where) {
     const double q = pm_largest_rate(p, ws);
+    u->control = ws->control;
     u->rate = q;
     u->steps = 0;
     u->exhausted = 0;
@@ -305,6 +306,9 @@ int pm_uniform_sweep(pm_uniform *u, int64_t steps) {
         double *swap = u->now;
         u->now = u->next;
         u->next = swap;
+        if (pm_stop(u->control, u->n_inner + u->n + 8)) {
+            return PM_E_STOPPED;
+        }
     }
     return PM_OK;
 }

@@ -13,6 +13,7 @@
 #define PM_EXHAUSTED 1e-290
 
 struct pm_uniform {
+    pm_control *control;   /* of the workspace that is used with it */
     int32_t n;             /* transient vertices */
     int32_t n_exits;
     int64_t n_inner;

@@ -179,6 +179,9 @@ static int sweep_derivatives(pm_uniform *u, sensitivity *s, double *v, double *v
         swap = s->now;
         s->now = s->next;
         s->next = swap;
+        if (pm_stop(u->control, (u->n_inner + u->n + 8) * (p + 1))) {
+            return PM_E_STOPPED;
+        }
     }
     return PM_OK;
 }
@@ -231,6 +234,9 @@ static int grad_of_theta(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, s
     status = pm_uniform_sweep(u, (int64_t)needed);
     for (int64_t i = 0; i < n_times && status == PM_OK && !plan->graph.discrete; i++) {
         status = pm_uniform_mix(u, PM_ABSORBED, u->rate * times[i], tol, max_steps, &out[i], where);
+        if (status == PM_OK && pm_stop(u->control, 4 * (u->last - u->first) + 64)) {
+            status = PM_E_STOPPED;
+        }
         window[2 * i] = (double)u->first;
         window[2 * i + 1] = (double)u->last;
     }
@@ -247,6 +253,9 @@ static int grad_of_theta(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, s
         double *d = out_grad + i * p;
         if (!plan->graph.discrete) {
             mix_derivatives(u, s, u->rate * times[i], (int64_t)window[2 * i], (int64_t)window[2 * i + 1], d);
+            if (pm_stop(u->control, (int64_t)(window[2 * i + 1] - window[2 * i] + 64.0) * (p + 1))) {
+                return PM_E_STOPPED;
+            }
         } else if (times[i] == 0.0) {
             out[i] = u->absorbed_at_once;
             memcpy(d, absorbed_at_once, (size_t)p * sizeof *d);

@@ -24,6 +24,7 @@ static int find(const pm_plan *p, pm_workspace *ws, const double *rewards, uint3
         pm_passes_for(ws)->right_side(p, ws, 1, rewards, s.x, s.ahead, ws->y);
         pm_kernels_for(ws)->differences(p, ws, &s.d, ws->y);
         pm_passes_for(ws)->variances(p, ws, &s.d, rewards, ws->x, bound);
+        status = pm_stopped(ws->control);
         *good = 0xffffffffu;
         for (int64_t at = 0; at < size; at++) {
             const double mean = pm_value(ws, s.d.value, at);

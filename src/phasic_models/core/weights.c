@@ -66,6 +66,9 @@ int pm_load_theta(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n_t
     if (status != PM_OK) {
         return status;
     }
+    if (pm_stop(ws->control, (int64_t)p->n_slots * lanes)) {
+        return PM_E_STOPPED;
+    }
     for (int32_t s = 0; s < p->n_slots; s++) {
         if (!p->slot_used[s]) {
             continue;

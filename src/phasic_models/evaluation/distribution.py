@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.threads import useful
 from . import squaring
+from .engine import PER_JUMP
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 # Nanoseconds, measured on one core; only their ratios matter.
-_PER_EDGE = 1.2
 _PER_TERM = 3.0
 _PER_MULTIPLY = 0.25
 #: Up to this many jumps, and wherever it takes a millisecond at most, uniformization serves: it keeps the relative accuracy of
@@ -57,6 +58,10 @@ def evaluate(
     stiff = np.array(
         [_prefers_squaring(graph, float(rate), longest, times.size, max_steps) for rate in rates], dtype=bool
     )
+    if n_threads > 1:
+        with np.errstate(over="ignore"):
+            jumps = float(np.sum(rates[~stiff] * longest))
+        n_threads = useful(n_threads, jumps * (graph.n_edges + graph.vertices_length()) * PER_JUMP)
     if not stiff.any():
         return _bounded(plan.uniformize(theta, times, what, tol, max_steps, n_threads, initial))
     results = {name: np.empty((theta.shape[0], times.size)) for name in what}
@@ -112,6 +117,6 @@ def _prefers_squaring(graph: Graph, rate: float, longest: float, n_times: int, m
         return False
     if jumps > max_steps:
         return True
-    sweep = jumps * (graph.n_edges + n) * _PER_EDGE + n_times * 20 * math.sqrt(jumps) * _PER_TERM
+    sweep = jumps * (graph.n_edges + n) * PER_JUMP + n_times * 20 * math.sqrt(jumps) * _PER_TERM
     products = math.log2(jumps) + 6 + squaring.TERMS
     return sweep > _SHORT_SWEEP and products * (n**3 + n_times * n**2) * _PER_MULTIPLY < sweep

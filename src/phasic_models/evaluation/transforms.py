@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InfiniteExpectationError, NumericalError, ParameterError
 from ..graph import Graph
 from ..statespace.expr import WeightTable
-from .engine import Plan, symbolic
+from .engine import Plan
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -93,7 +93,7 @@ class RewardedChain:
                 raise ParameterError(f"the rewards add up to more than {MAX_EXPANDED} states of a discrete model")
             ptr, target = self._repeat_states(ptr, target)
         derived = edge_graph(ptr, target, ptr.size, graph.discrete)
-        self.plan = Plan(derived, symbolic(derived)[0])
+        self.plan = Plan(derived)
 
     def theta(self, theta: Floats) -> Floats:
         """Return the parameter vectors of `plan` that belong to `theta`, shape (batch, edges)."""
@@ -168,7 +168,7 @@ class KilledChain:
         self._by_row = np.lexsort((all_target, all_source))
         new_ptr = np.searchsorted(all_source[self._by_row], np.arange(n + 2)).astype(np.int64)
         derived = edge_graph(new_ptr, all_target[self._by_row].astype(np.int32), n + 1, graph.discrete)
-        self._killed = Plan(derived, symbolic(derived)[0])
+        self._killed = Plan(derived)
 
     def survival(self, theta: Floats, s: Floats, rewards: Floats, n_threads: int) -> Floats:
         """Probability of absorption before the clock rings, which it does at rate s r_v in state v; shape (batch,

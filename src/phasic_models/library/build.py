@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -179,8 +180,10 @@ def _run(
         return built, mistakes
     # Spawned, not forked: a progress bar's thread may hold a lock at the time of the fork.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, context, _start_worker, (str(library.folder),)) as pool:
-        futures = {pool.submit(_work, task): task for task in tasks}
+        with _interrupts_blocked():
+            futures = {pool.submit(_work, task): task for task in tasks}
         try:
             for future in as_completed(futures):
                 take(future.result(), futures[future])
@@ -189,9 +192,25 @@ def _run(
                 f"{library.category}: a build process died (out of memory?); try again with fewer jobs"
             ) from None
         except BaseException:
+            # The workers do not hear of an interrupt by themselves.
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
             pool.shutdown(cancel_futures=True)
             raise
     return built, mistakes
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes that are started here never see Ctrl-C, which a terminal sends to all: it is for their parent to end them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _worker_library: Library | None = None
@@ -199,6 +218,7 @@ _worker_library: Library | None = None
 
 def _start_worker(folder: str) -> None:
     global _worker_library
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker_library = load_library(folder)
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.binding import reachable
 from ..errors import GraphError
-from ..evaluation.engine import reachable
 from .explore import RawTransitions, show_state
 from .expr import Expr, Parameter, WeightTable, is_pointer, read_only
 from .weights import AffineKey, build_table, check_canonical_order

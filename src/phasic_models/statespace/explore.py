@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.stopping import check
 from ..errors import GraphError
 from .expr import Expr
 from .weights import AffineKey, AffineRows
@@ -142,6 +143,7 @@ class StateExplorer:
         weight: list[int] = []
         done = 0
         while done < len(self.states):
+            check()
             state = self.states[done]
             for number, item in enumerate(self._call(state)):
                 where = f"state {show_state(state)}, transition {number}"

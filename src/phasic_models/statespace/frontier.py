@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.stopping import check
 from ..errors import GraphError
 from .arrays import Namer, given_weights, integer_rows
 from .explore import (
@@ -85,6 +86,7 @@ class FrontierExplorer:
             block = np.concatenate(self.found[level:])
             level = len(self.found)
             for begin in range(0, block.shape[0], _CHUNK):
+                check()
                 chunk = block[begin : begin + _CHUNK]
                 self._expand(chunk, done, length)
                 done += chunk.shape[0]
