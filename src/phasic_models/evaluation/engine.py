@@ -299,12 +299,13 @@ class Plan:
     def vertex_variances(self, theta: Floats, rewards: Floats | None) -> Floats:
         """Variances of the rewarded sum from every vertex on, shape (batch, V)."""
         out = np.empty((theta.shape[0], self.graph.vertices_length()))
-        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
+        eliminated = self._eliminated()
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_vertex_variance(self._plan, ws, n, c_theta, c_rewards, _out(out[rows]), where)
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            return lib.pm_vertex_variance(eliminated.plan, ws, n, c_theta, c_rewards, out_of(out[rows]), where)
 
-        self._batches(theta, 1, run)
+        self._batches(eliminated, theta, 1, call)
         return out
 
     def sample(
