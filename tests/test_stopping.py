@@ -111,8 +111,10 @@ def test_any_exception_of_a_handler_comes_through(slow: Model, n_threads: int) -
     def handler(*_: object) -> None:
         raise Odd("from the handler")
 
+    start = time.monotonic()
     with alarm(handler), pytest.raises(Odd, match="from the handler"):
         slow.pdf(np.ones((n_threads, 2)), [1e6], n_threads=n_threads)
+    assert time.monotonic() - start < 0.2 + BOUND
     # What was stopped has left the model as it was.
     again = slow.pdf([1.0, 1.0], [3.0])
     assert np.array_equal(again, pickle.loads(pickle.dumps(slow)).pdf([1.0, 1.0], [3.0]))
