@@ -157,12 +157,13 @@ typedef struct pm_budget {
 #define PM_LIMIT_OPERATIONS 0
 #define PM_LIMIT_ENTRIES 1
 #define PM_LIMIT_EDGES 2         /* a component has more edges than its index type can count */
+#define PM_LIMIT_AT_LEAST 4      /* added to the first two where counting ended early, so that where.value is a lower bound */
 
 /*
  * With order == NULL: components, then in each the cheapest order of several, found by dry runs on the pattern.
  * With order and block_ptr (n_rows and n_blocks long + 1): that order; PM_E_PATTERN if it is no valid one.
- * PM_E_LIMIT above the budget (NULL: none), where.value being what the cheapest order that was found takes: an upper bound, or
- * at least 2e9 entries. Neither time nor memory beyond the budget is used to find that out.
+ * PM_E_LIMIT above the budget (NULL: none), where.value being an upper bound of what the cheapest order that was found takes.
+ * Neither time nor memory beyond the budget is used to find that out.
  */
 int pm_symbolic_new(const pm_graph *graph, int32_t n_rows, int32_t n_blocks, const int32_t *order, const int32_t *block_ptr,
                     const pm_budget *budget, pm_control *control, pm_symbolic **out, pm_where *where);

@@ -74,6 +74,7 @@ typedef struct pm_block {
 typedef struct pm_cost {
     double operations;
     int64_t entries;
+    int at_least; /* counting ended early */
 } pm_cost;
 
 /* estimate.c: an upper bound of what an order costs. */

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.threads import useful
 from . import squaring
 from .engine import PER_JUMP
 
@@ -58,10 +57,6 @@ def evaluate(
     stiff = np.array(
         [_prefers_squaring(graph, float(rate), longest, times.size, max_steps) for rate in rates], dtype=bool
     )
-    if n_threads > 1:
-        with np.errstate(over="ignore"):
-            jumps = float(np.sum(rates[~stiff] * longest))
-        n_threads = useful(n_threads, jumps * (graph.n_edges + graph.vertices_length()) * PER_JUMP)
     if not stiff.any():
         return _bounded(plan.uniformize(theta, times, what, tol, max_steps, n_threads, initial))
     results = {name: np.empty((theta.shape[0], times.size)) for name in what}

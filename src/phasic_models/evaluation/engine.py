@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core._core import ffi, lib
-from ..core.binding import copy_of, into, out_of
+from ..core.binding import into, out_of
 from ..core.stopping import holding, new_control, raise_if_stopped, run
 from ..core.threads import run_parts, useful
 from ..errors import NumericalError
@@ -80,16 +80,16 @@ class Plan:
     @property
     def pattern(self) -> Pattern:
         """Order and fill pattern; found now if they are not known yet."""
-        self._eliminated()
+        self.eliminated()
         assert self._pattern is not None
         return self._pattern
 
     @property
     def operations(self) -> int:
         """Multiply-adds of one elimination."""
-        return self._eliminated().operations
+        return self.eliminated().operations
 
-    def _eliminated(self) -> Prepared:
+    def eliminated(self) -> Prepared:
         """Return the plan with its elimination, which is made once.
 
         Raises
@@ -112,12 +112,12 @@ class Plan:
         out = np.empty((theta.shape[0], k))
         c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
 
-        eliminated = self._eliminated()
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_moments(eliminated.plan, ws, n, c_theta, k, c_rewards, out_of(out[rows]), where)
 
-        self._batches(eliminated, theta, n_threads, call, times_work=k)
+        self.batches(eliminated, theta, n_threads, call, times_work=k)
         return out
 
     def joint_moment(self, theta: Floats, rewards: Floats, n_threads: int) -> Floats:
@@ -125,26 +125,26 @@ class Plan:
         out = np.empty(theta.shape[0])
         c_rewards = into("double[]", rewards)
 
-        eliminated = self._eliminated()
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_joint_moment(
                 eliminated.plan, ws, n, c_theta, rewards.shape[0], c_rewards, out_of(out[rows]), where
             )
 
-        self._batches(eliminated, theta, n_threads, call, times_work=2.0 ** rewards.shape[0])
+        self.batches(eliminated, theta, n_threads, call, times_work=2.0 ** rewards.shape[0])
         return out
 
     def sojourn(self, theta: Floats, n_threads: int) -> Floats:
         """Expected time in each vertex, shape (batch, V)."""
         out = np.empty((theta.shape[0], self.graph.vertices_length()))
 
-        eliminated = self._eliminated()
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_sojourn(eliminated.plan, ws, n, c_theta, out_of(out[rows]), where)
 
-        self._batches(eliminated, theta, n_threads, call, times_work=1)
+        self.batches(eliminated, theta, n_threads, call, times_work=1)
         return out
 
     def covariance(self, theta: Floats, rewards: Floats, n_threads: int) -> tuple[Floats, Floats]:
@@ -153,14 +153,14 @@ class Plan:
         mean, covariance = np.empty((theta.shape[0], m)), np.empty((theta.shape[0], m, m))
         c_rewards = into("double[]", rewards)
 
-        eliminated = self._eliminated()
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_covariance(
                 eliminated.plan, ws, n, c_theta, m, c_rewards, out_of(mean[rows]), out_of(covariance[rows]), where
             )
 
-        self._batches(eliminated, theta, n_threads, call, times_work=m * m)
+        self.batches(eliminated, theta, n_threads, call, times_work=m * m)
         return mean, covariance
 
     def moments_grad(self, theta: Floats, k: int, rewards: Floats | None, n_threads: int) -> tuple[Floats, Floats]:
@@ -168,14 +168,14 @@ class Plan:
         out, grad = np.empty((theta.shape[0], k)), np.empty((theta.shape[0], k, theta.shape[1]))
         c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
 
-        eliminated = self._eliminated()
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_moments_grad(
                 eliminated.plan, ws, n, c_theta, k, c_rewards, out_of(out[rows]), out_of(grad[rows]), where
             )
 
-        self._batches(eliminated, theta, n_threads, call, times_work=4 * k)
+        self.batches(eliminated, theta, n_threads, call, times_work=4 * k)
         return out, grad
 
     # -- distribution -------------------------------------------------------------------------------------------------
@@ -219,7 +219,8 @@ class Plan:
             finally:
                 self._any.free_uniform.append(uniform)
 
-        self._batches(self._any, theta, n_threads, call, lanes=1, times=times)
+        n_threads = self._threads_for_sweeps(theta, times, n_threads, 1.0)
+        self.batches(self._any, theta, n_threads, call, lanes=1, times=times)
         return results
 
     def uniformize_grad(
@@ -250,8 +251,17 @@ class Plan:
             finally:
                 self._any.free_uniform.append(uniform)
 
-        self._batches(self._any, theta, n_threads, call, lanes=1, times=times)
+        n_threads = self._threads_for_sweeps(theta, times, n_threads, 1.0 + theta.shape[1])
+        self.batches(self._any, theta, n_threads, call, lanes=1, times=times)
         return value, grad
+
+    def _threads_for_sweeps(self, theta: Floats, times: Floats, n_threads: int, times_work: float) -> int:
+        """Return how many threads are worth waking for the uniformization of a batch."""
+        if n_threads <= 1 or theta.shape[0] <= 1:
+            return 1
+        with np.errstate(over="ignore"):
+            jumps = float(self.rate(theta).sum()) * float(times.max(initial=0.0))
+        return useful(n_threads, jumps * (self.graph.n_edges + self.graph.vertices_length()) * PER_JUMP * times_work)
 
     def advance(self, theta: Floats, duration: float, state: Floats, rewards: Floats | None, max_steps: int) -> Floats:
         """Carry mass and moments through `duration` at one parameter vector, theta (1, p).
@@ -280,7 +290,7 @@ class Plan:
             finally:
                 self._any.free_uniform.append(uniform)
 
-        self._batches(self._any, theta, 1, call, lanes=1)
+        self.batches(self._any, theta, 1, call, lanes=1)
         return out
 
     def vertex_moments(self, theta: Floats, k: int, rewards: Floats | None) -> Floats:
@@ -288,12 +298,12 @@ class Plan:
         out = np.empty((theta.shape[0], k, self.graph.vertices_length()))
         c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
 
-        eliminated = self._eliminated()
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_vertex_moments(eliminated.plan, ws, n, c_theta, k, c_rewards, out_of(out[rows]), where)
 
-        self._batches(eliminated, theta, 1, call)
+        self.batches(eliminated, theta, 1, call)
         return out
 
     def vertex_variances(self, theta: Floats, rewards: Floats | None) -> Floats:
@@ -370,10 +380,6 @@ class Plan:
         finally:
             self._any.free[1].append(scratch)
 
-    def censor(self, keep: npt.NDArray[np.bool_]) -> Censored:
-        """Watch the chain only in the vertices that `keep` (V,) marks."""
-        return Censored(self, keep)
-
     def check_times(self, times: Floats) -> None:
         """Raise the core's error for a bad time, without evaluating anything."""
         where = ffi.new("pm_where *")
@@ -392,7 +398,7 @@ class Plan:
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_uniform_rate(self._any.plan, ws, n, c_theta, out_of(out[rows]), where)
 
-        self._batches(self._any, theta, 1, call, lanes=1)
+        self.batches(self._any, theta, 1, call, lanes=1)
         return out
 
     def edge_weights(self, theta: Floats) -> Floats:
@@ -402,12 +408,12 @@ class Plan:
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_weights(self._any.plan, ws, n, c_theta, out_of(out[rows]), where)
 
-        self._batches(self._any, theta, 1, call, lanes=1)
+        self.batches(self._any, theta, 1, call, lanes=1)
         return out
 
     # -- workspaces and threads ---------------------------------------------------------------------------------------
 
-    def _batches(
+    def batches(
         self,
         of: Prepared,
         theta: Floats,
@@ -451,62 +457,3 @@ class Plan:
             return
         bounds = [min(n, i * groups // n_parts * lanes) for i in range(n_parts)] + [n]
         run_parts([partial(part, first, stop) for first, stop in pairwise(bounds)])
-
-
-class Censored:
-    """The chain of a plan, watched only in some vertices; what it does elsewhere is eliminated.
-
-    Parameters
-    ----------
-    plan
-        The plan of the whole chain.
-    keep
-        Shape (V,): which vertices are watched; the starting vertex always is.
-
-    Attributes
-    ----------
-    vertices : numpy.ndarray
-        Vertex of each row, the starting vertex first.
-    edge_ptr, edge_target : numpy.ndarray
-        Edges by row; a target equal to the number of rows stands for absorption.
-    """
-
-    def __init__(self, plan: Plan, keep: npt.NDArray[np.bool_]) -> None:
-        self._owner = plan
-        self._lock = threading.Lock()
-        out = ffi.new("pm_censored **")
-        flags = np.ascontiguousarray(keep, dtype=np.uint8)
-        where, control = ffi.new("pm_where *"), new_control()
-        eliminated = plan._eliminated()
-
-        def work() -> None:
-            status = lib.pm_censored_new(eliminated.plan, into("uint8_t[]", flags), control, out, where)
-            raise_if_stopped(control)
-            if status == lib.PM_E_LIMIT:
-                raise NumericalError(
-                    f"the graph has {where.value:.3g} edges, too many to eliminate states without reward"
-                )
-            check(status, where, plan.graph)
-
-        run(work)
-        self._handle = ffi.gc(out[0], lib.pm_censored_free)
-        n, vertices = ffi.new("int32_t *"), ffi.new("const int32_t **")
-        ptr, target = ffi.new("const int64_t **"), ffi.new("const int32_t **")
-        lib.pm_censored_edges(self._handle, n, vertices, ptr, target)
-        self.vertices = copy_of(vertices[0], n[0], np.int32)
-        self.edge_ptr = copy_of(ptr[0], n[0] + 1, np.int64)
-        self.edge_target = copy_of(target[0], int(self.edge_ptr[-1]), np.int32)
-
-    def weights(self, theta: Floats) -> Floats:
-        """Weight of every edge, shape (batch, n_edges)."""
-        out = np.empty((theta.shape[0], self.edge_target.size))
-
-        eliminated = self._owner._eliminated()
-
-        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            # The scratch arrays stand in the handle itself.
-            with holding(self._lock):
-                return lib.pm_censored_weights(eliminated.plan, ws, self._handle, n, c_theta, out_of(out[rows]), where)
-
-        self._owner._batches(eliminated, theta, 1, call, lanes=1)
-        return out

@@ -201,6 +201,7 @@ def _short_step(chain: TransientChain, rate: float) -> tuple[Floats, Floats]:
     for k in range(1, TERMS):
         power = _product(power, chain_step)
         ahead = chain_step @ ahead
+        check()
         matrix += weights[k, 0] * power
         absorbed = absorbed + beyond[k, 0] * ahead
     return _normalised(matrix, absorbed), absorbed
@@ -247,6 +248,7 @@ def _normalised(matrix: Floats, absorbed: Floats) -> Floats:
         raise NumericalError(
             f"repeated squaring lost accuracy: a row of the transition matrix is off by {drift:.1e} of its sum"
         )
+    check()
     scale = np.ones_like(sums)
     scale[known] = wanted[known] / sums[known]
     matrix *= scale[:, None]

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InfiniteExpectationError, NumericalError, ParameterError
 from ..graph import Graph
 from ..statespace.expr import WeightTable
+from .censored import Censored
 from .engine import Plan
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class RewardedChain:
 
     def __init__(self, plan: Plan, rewards: Floats) -> None:
         graph = plan.graph
-        self._censored = plan.censor(rewards > 0)
+        self._censored = Censored(plan, rewards > 0)
         self._rewards = rewards[self._censored.vertices]
         self._rewards[0] = 1.0
         ptr, target = self._censored.edge_ptr, self._censored.edge_target
