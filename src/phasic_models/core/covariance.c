@@ -39,7 +39,9 @@ static double local_covariance(const pm_plan *p, const pm_workspace *ws, const c
         return sum + ws->stay[at] * ((ha[at] - mean_a) * (hb[at] - mean_b));
     }
     const int64_t v = p->pattern.order[i];
-    return sum + rewards[a * (int64_t)p->graph.n_vertices + v] * rewards[b * (int64_t)p->graph.n_vertices + v] / total;
+    const double product = rewards[a * (int64_t)p->graph.n_vertices + v] * rewards[b * (int64_t)p->graph.n_vertices + v];
+    /* A vertex without a way out has no total, and no reward either. */
+    return product == 0.0 ? sum : sum + product / total;
 }
 
 /* Expected sums after the next jump of row i, for every reward. */
@@ -120,13 +122,14 @@ int pm_covariance(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const dou
         return PM_E_ARGUMENT;
     }
     const int64_t m = n_rewards;
+    const pm_asked asked = {n_rewards, rewards, NULL};
     covariance_scratch c = {NULL, NULL, n_rewards};
     c.h = m > INT64_MAX / 64 / p->pattern.n_rows ? NULL : pm_alloc_aligned(m * p->pattern.n_rows * ws->lanes);
     c.ahead = pm_alloc_aligned(m * ws->lanes);
     int status = c.h == NULL || c.ahead == NULL ? PM_E_MEMORY : PM_OK;
     for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
         int32_t n_lanes = 0;
-        status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        status = pm_factor_lanes(p, ws, first, n_theta, theta, &asked, &n_lanes, where);
         if (status != PM_OK) {
             break;
         }

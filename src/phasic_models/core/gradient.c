@@ -170,6 +170,7 @@ int pm_moments_grad(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
         return PM_E_ARGUMENT;
     }
     const int32_t n_params = p->graph.n_params;
+    const pm_asked asked = {1, rewards, NULL};
     const int64_t size = (int64_t)p->pattern.n_rows * ws->lanes;
     double *x = pm_alloc_aligned(k * size);
     double *adjoint = pm_alloc_aligned(k * size);
@@ -177,13 +178,16 @@ int pm_moments_grad(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
     int status = x == NULL || adjoint == NULL || lane_grad == NULL ? PM_E_MEMORY : PM_OK;
     for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
         int32_t n_lanes = 0;
-        status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        status = pm_factor_lanes(p, ws, first, n_theta, theta, &asked, &n_lanes, where);
         if (status != PM_OK) {
             break;
         }
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
             if ((ws->failed >> l) & 1u) {
-                status = pm_check_absorption(p, ws, l, first + l, 1, where);
+                status = pm_check_absorption(p, ws, l, first + l, &asked, where);
+                if (status == PM_OK) {
+                    status = pm_check_derivative(p, ws, l, first + l, &asked, where);
+                }
             }
         }
         if (status != PM_OK) {

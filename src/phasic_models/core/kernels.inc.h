@@ -89,15 +89,20 @@ PM_TARGET static uint32_t PM_NAME(factor)(const pm_plan *p, pm_workspace *ws) {
                     pivot[l] += a[l];
                 }
             }
+            uint32_t bad = 0;
             for (int l = 0; l < PM_N; l++) {
                 if (!PM_USABLE(pivot[l])) {
-                    failed |= (uint32_t)1 << l;
-                    pivot[l] = 1.0; /* the caller decides whether this row is reached at all */
+                    /* The caller decides what this means. What enters a trap must count as leaving the other rows of its block. */
+                    bad |= (uint32_t)1 << l;
+                    pivot[l] = 1.0;
+                    leave[l] = 1.0;
                 }
                 exits[(int64_t)i * PM_N + l] = leave[l];
                 ws->total[(int64_t)i * PM_N + l] = total[l];
                 pivots[(int64_t)i * PM_N + l] = pivot[l];
             }
+            ws->bad[i] = (uint8_t)bad;
+            failed |= bad;
         }
     }
     return failed;

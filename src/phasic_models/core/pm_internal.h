@@ -96,7 +96,8 @@ struct pm_workspace {
     double *z;
     double *slot_bar;
     uint32_t failed;         /* lanes in which a pivot could not be divided by */
-    uint8_t *seen;           /* n_vertices, for reachability */
+    uint8_t *bad;            /* by row: bit mask of the lanes in which its pivot could not be divided by, and is 1 with exit 1 */
+    uint8_t *seen;           /* n_vertices, for reachability: PM_REACHED, ... */
     int32_t *stack;
     int64_t *in_ptr;         /* edges by target, NULL until they are needed */
     int32_t *in_from;
@@ -107,11 +108,31 @@ struct pm_workspace {
 int pm_load_theta(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, pm_where *where);
 /* weights.c: adds the gradient of sum(slot_bar * slot) to grad (lane l, parameter j at [l * n_params + j]). */
 void pm_weights_pullback(const pm_plan *plan, pm_workspace *ws, double *grad);
+/* What is asked of a chain whose absorption may be uncertain. */
+typedef struct pm_asked {
+    int32_t n_rewards;       /* 0: nothing that a trap makes infinite */
+    const double *rewards;   /* (n_rewards, n_vertices) or NULL for ones */
+    const double *mass;      /* (n_vertices): where the process may be at first; NULL for the starting vertex */
+} pm_asked;
+
+/* Marks of reach.c in ws->seen. */
+#define PM_REACHED 1         /* along positive weights */
+#define PM_LEAVES 2          /* an absorbing vertex can be reached from it */
+#define PM_TRAP 4            /* reached, and in a closed class: visited again and again, for ever */
+#define PM_EARNING 8         /* pm_mark_earning */
+
 /*
- * reach.c: PM_E_INFINITE if a vertex that is reached at these weights cannot be absorbed. beyond: nor one that would be reached if
- * an edge of weight zero had another (where.value: 1), since then there is no derivative by that weight.
+ * reach.c: asked of the lanes in which a pivot failed. PM_E_INFINITE if a vertex of a trap has a positive reward, PM_E_OVERFLOW if a
+ * pivot has left the range of a double. Otherwise the sums asked for are finite, zero from every vertex of a trap on, and the
+ * elimination serves; ws->seen holds the marks of the lane.
  */
-int pm_check_absorption(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, int beyond, pm_where *where);
+int pm_check_absorption(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, const pm_asked *asked,
+                        pm_where *where);
+/* reach.c: after pm_check_absorption; PM_E_INFINITE unless the moments have derivatives by all weights, those of zero included. */
+int pm_check_derivative(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, const pm_asked *asked,
+                        pm_where *where);
+/* reach.c: after pm_check_absorption; marks the vertices of the traps in which a reward, (n_vertices) or NULL for ones, is earned. */
+void pm_mark_earning(const pm_plan *plan, pm_workspace *ws, int32_t lane, const double *rewards);
 
 /* A pivot must be finite and have all its digits. */
 #define PM_USABLE(pivot) ((pivot) >= 2.2250738585072014e-308 && (pivot) <= 1.7976931348623157e308)
@@ -136,9 +157,12 @@ extern const pm_kernels pm_kernels_8_avx2;
 extern const pm_kernels pm_kernels_8_avx512;
 #endif
 
-/* batch.c: loads, factors and checks the lanes that start at theta `first`; *n_lanes of them are real. Sets ws->failed. */
-int pm_factor_lanes(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, int32_t *n_lanes,
-                    pm_where *where);
+/*
+ * batch.c: loads, factors and checks the lanes that start at theta `first`; *n_lanes of them are real. Sets ws->failed and, where
+ * it is not zero, ws->seen for the last of these lanes.
+ */
+int pm_factor_lanes(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta,
+                    const pm_asked *asked, int32_t *n_lanes, pm_where *where);
 
 /* weights.c: one minus the sum of the weights of a row over scale, with the rounding of the sum carried along; never negative. */
 double pm_one_minus(const pm_plan *p, const pm_workspace *ws, int32_t row, int32_t lane, double scale);

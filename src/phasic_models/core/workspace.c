@@ -6,6 +6,7 @@
 void pm_workspace_free(pm_workspace *w) {
     if (w != NULL) {
         pm_free_aligned(w->memory);
+        free(w->bad);
         free(w->seen);
         free(w->stack);
         free(w->in_ptr);
@@ -46,9 +47,10 @@ int pm_workspace_new(const pm_plan *p, int32_t lanes, pm_workspace **out) {
     }
     w->lanes = lanes;
     w->memory = pm_alloc_aligned(total);
+    w->bad = pm_alloc(n, sizeof *w->bad);
     w->seen = pm_alloc(p->graph.n_vertices, sizeof *w->seen);
     w->stack = pm_alloc(p->graph.n_vertices, sizeof *w->stack);
-    if (w->memory == NULL || w->seen == NULL || w->stack == NULL) {
+    if (w->memory == NULL || w->bad == NULL || w->seen == NULL || w->stack == NULL) {
         goto fail;
     }
     double *next = w->memory;

@@ -150,14 +150,21 @@ class Plan:
     ------
     FormatError
         If the pattern does not belong to the graph.
+
+    Attributes
+    ----------
+    graph : Graph
+        The graph.
+    pattern : Pattern
+        Its elimination.
     """
 
     def __init__(self, graph: Graph, pattern: Pattern) -> None:
         self.graph = graph
         self._arrays = _GraphArrays(graph)
         arrays: list[Any] = [np.ascontiguousarray(a, dtype) for a, dtype in zip(pattern, _PATTERN_DTYPES, strict=True)]
-        self._pattern = Pattern(*arrays)
-        p = self._pattern
+        self.pattern = Pattern(*arrays)
+        p = self.pattern
         if p.block_ptr.size < 2 or p.lower_ptr.size != p.order.size + 1 or p.upper_ptr.size != p.order.size + 1:
             raise FormatError("the arrays of the elimination pattern have lengths that do not fit together")
         self._c_pattern = ffi.new("pm_pattern *")
@@ -210,7 +217,7 @@ class Plan:
         return out
 
     def sojourn(self, theta: Floats, n_threads: int) -> Floats:
-        """Expected time in each vertex, shape (batch, V)."""
+        """Expected time in each vertex, shape (batch, V); infinite where the process is caught."""
         out = np.empty((theta.shape[0], self.graph.vertices_length()))
 
         def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
@@ -340,13 +347,18 @@ class Plan:
         self._batches(theta, 1, run, lanes=1)
         return out
 
-    def vertex_moments(self, theta: Floats, k: int, rewards: Floats | None) -> Floats:
-        """Raw moments 1..k from every vertex, shape (batch, k, V)."""
+    def vertex_moments(self, theta: Floats, k: int, rewards: Floats | None, mass: Floats | None = None) -> Floats:
+        """Raw moments 1..k from every vertex, shape (batch, k, V).
+
+        They have a meaning for vertices that are reached from where `mass`, shape (V,), is not zero, entry 0 left out; None
+        stands for the starting vertex.
+        """
         out = np.empty((theta.shape[0], k, self.graph.vertices_length()))
         c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+        c_mass = ffi.NULL if mass is None else _in("double[]", mass)
 
         def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_vertex_moments(self._plan, ws, n, c_theta, k, c_rewards, _out(out[rows]), where)
+            return lib.pm_vertex_moments(self._plan, ws, n, c_theta, k, c_rewards, c_mass, _out(out[rows]), where)
 
         self._batches(theta, 1, run)
         return out
@@ -354,20 +366,20 @@ class Plan:
     def sample(
         self, theta: Floats, size: int, seed: int, rewards: Floats | None, max_jumps: int, n_threads: int
     ) -> Floats:
-        """Draws of the rewarded sum, (batch, size); row i, column k is draw i * size + k of the stream of `seed`."""
+        """Draws of the rewarded sum, (batch, size), infinite where it is; row i, column k is draw i * size + k of the stream of `seed`."""
         out = np.empty((theta.shape[0], size))
         c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
         made = ffi.new("pm_sampler **")
         check(lib.pm_sampler_new(self._plan, made), None, self.graph)
         sampler = ffi.gc(made[0], lib.pm_sampler_free)
         for row in range(theta.shape[0]):
-            self._set_sampler(sampler, theta, row)
+            self._set_sampler(sampler, theta, row, c_rewards)
 
             def draw(first: int, row: int = row) -> None:
                 where = ffi.new("pm_where *")
                 part = out[row, first : first + _DRAWS_AT_ONCE]
                 status = lib.pm_sampler_draw(
-                    self._plan, sampler, c_rewards, seed, row * size + first, part.size, max_jumps, _out(part), where
+                    self._plan, sampler, seed, row * size + first, part.size, max_jumps, _out(part), where
                 )
                 if status == lib.PM_E_LIMIT:
                     raise NumericalError(f"a draw took more than max_jumps = {max_jumps} jumps{theta_text(theta, row)}")
@@ -383,11 +395,11 @@ class Plan:
                     list(pool.map(draw, firsts))
         return out
 
-    def _set_sampler(self, sampler: Any, theta: Floats, row: int) -> None:
+    def _set_sampler(self, sampler: Any, theta: Floats, row: int, c_rewards: Any) -> None:
         where = ffi.new("pm_where *")
         ws = self._take_workspace(1)
         try:
-            status = lib.pm_sampler_set(self._plan, ws, sampler, _in("double[]", theta[row]), where)
+            status = lib.pm_sampler_set(self._plan, ws, sampler, _in("double[]", theta[row]), c_rewards, where)
         finally:
             self._pool[1].append(ws)
         where.a = row
@@ -437,7 +449,7 @@ class Plan:
         n = theta.shape[0]
         if n == 0:
             return
-        large = self._pattern.lower_col.size + self._pattern.upper_col.size > _MAX_LANED_FILL
+        large = self.pattern.lower_col.size + self.pattern.upper_col.size > _MAX_LANED_FILL
         lanes = lanes or (1 if n == 1 or large else LANES)
 
         def part(first: int, stop: int) -> None:

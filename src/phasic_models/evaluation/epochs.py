@@ -144,7 +144,7 @@ class PiecewiseModel:
         ParameterError
             If an argument is out of range.
         InfiniteExpectationError
-            If absorption is not certain in the last epoch.
+            If the process may be caught in the last epoch in states with a reward.
         NumericalError
             If more than `max_steps` steps are needed, or the result overflows.
         """
@@ -164,7 +164,7 @@ class PiecewiseModel:
         state[0] = self._initial(theta[0])
         for epoch, duration in enumerate(np.diff(self.starts)):
             state = self._plan.advance(theta[epoch : epoch + 1], float(duration), state, rewards, max_steps)
-        after = self._plan.vertex_moments(theta[-1:], k, rewards)[0]
+        after = self._plan.vertex_moments(theta[-1:], k, rewards, state[0])[0]
         total = np.empty(k)
         for j in range(1, k + 1):
             # What was earned before the last epoch, i times, and what is earned from each state on, j - i times.
