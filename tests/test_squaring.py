@@ -205,7 +205,9 @@ def test_absorption_that_is_not_certain():
     with pytest.raises(NumericalError, match=r"mass is left after 1e\+130 jumps"):
         squared(model, [1e140], theta=[1e-139])
     carried = model.epochs([0.0, 1e140])
-    with pytest.raises(NumericalError, match=r"mass is left after 1e\+130 jumps, and more are expected in such an epoch"):
+    with pytest.raises(
+        NumericalError, match=r"mass is left after 1e\+130 jumps, and more are expected in such an epoch"
+    ):
         carried.sf([[0.0], [0.0]], 2e140)
 
 

@@ -50,9 +50,10 @@ class Model:
     In every method `theta` has shape (p,) or (batch, p), and results gain a leading batch axis with it; a model without
     parameters takes ``None`` or ``[]``. Times are in the unit of 1/rate, or whole steps if the model is discrete.
     Rewards have shape (V,), in the order of `states`; those of the starting vertex and of absorbing vertices count
-    for nothing. With rewards r, Y = Σ_v r_v T_v is meant, where T_v is the time (or number of steps) spent in v before
-    absorption; without, the time until absorption. Absorption need not be certain: Y is then infinite where the process
-    is caught in states with a reward, and finite where there is none. Everything is float64. Methods may be called from many threads at once.
+    for nothing. With rewards r, Y = Σ_v r_v T_v is meant, where T_v is the time (or number of steps) spent in v
+    before absorption; without, the time until absorption. Absorption need not be certain: Y is then infinite where
+    the process is caught in states with a reward, and finite where there is none. Everything is float64. Methods may
+    be called from many threads at once.
 
     Parameters
     ----------
@@ -145,10 +146,11 @@ class Model:
         Notes
         -----
         A mass at 0, from absorption at once or from paths without reward, is no part of the density of a continuous
-        model; ``cdf(theta, 0)`` is that mass. Where absorption is not certain, Y may be infinite: the density then sums to
-        P(Y < ∞) and the survival function does not fall below P(Y = ∞). Distributions come from uniformization, or from repeated squaring
-        where the model is so stiff that this is cheaper. With rewards, rates are divided by them and states without
-        reward are eliminated (Kulkarni 1989; Bladt and Nielsen 2017, theorem 3.1.33).
+        model; ``cdf(theta, 0)`` is that mass. Where absorption is not certain, Y may be infinite: the density then
+        sums to P(Y < ∞) and the survival function does not fall below P(Y = ∞). Distributions come from
+        uniformization, or from repeated squaring where the model is so stiff that this is cheaper. With rewards,
+        rates are divided by them and states without reward are eliminated (Kulkarni 1989; Bladt and Nielsen 2017,
+        theorem 3.1.33).
 
         References
         ----------
@@ -544,10 +546,14 @@ class Model:
         gradient : numpy.ndarray
             Shape (k, p) or (batch, k, p).
 
+        Raises
+        ------
+        InfiniteExpectationError
+            Also where weights that are zero would, if they were positive, let the process be caught or get free.
+
         Notes
         -----
-        Errors as for `expectation`, and an InfiniteExpectationError where a derivative by a weight that is zero does not
-        exist, since states are caught, or freed, that were not. With A x = r the reduced system, the derivative of x at the start by the weight of
+        Errors as for `expectation`. With A x = r the reduced system, the derivative of x at the start by the weight of
         an edge u → v is z_u (x_v - x_u), where z solves the transposed system; the chain rule leads to θ.
         """
         batch, is_batch = check_theta(theta, self.graph)

@@ -93,7 +93,9 @@ def carry(plan: Plan, theta: Floats, duration: float, state: Floats, max_steps: 
     chain = squaring.TransientChain(plan.graph, plan.edge_weights(theta)[0], state)
     after = squaring.distribution(chain, np.array([duration]), rate, plan.graph.discrete)
     if duration > squaring.MAX_JUMPS / rate and after["state"].any():
-        raise NumericalError(f"mass is left after {squaring.MAX_JUMPS:.0e} jumps, and more are expected in such an epoch")
+        raise NumericalError(
+            f"mass is left after {squaring.MAX_JUMPS:.0e} jumps, and more are expected in such an epoch"
+        )
     out = np.zeros_like(state)
     out[0] = after["cdf"][0]
     out[chain.vertices] = after["state"][0]

@@ -366,7 +366,9 @@ class Plan:
     def sample(
         self, theta: Floats, size: int, seed: int, rewards: Floats | None, max_jumps: int, n_threads: int
     ) -> Floats:
-        """Draws of the rewarded sum, (batch, size), infinite where it is; row i, column k is draw i * size + k of the stream of `seed`."""
+        """Draws of the rewarded sum, (batch, size), infinite where it is; row i, column k is draw i * size + k of the
+        stream of `seed`.
+        """
         out = np.empty((theta.shape[0], size))
         c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
         made = ffi.new("pm_sampler **")

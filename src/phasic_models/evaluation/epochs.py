@@ -18,6 +18,7 @@ from .arguments import (
     check_tolerance,
 )
 from .distribution import carry, evaluate
+from .engine import reachable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _DEFAULT_MAX_STEPS = 20_000_000
 #: A variance below this share of the mean square would have lost most of its digits in the difference of moments.
 _HIDDEN = 1e-9
+#: So many steps of a discrete chain are followed one by one to find where the process may be; after more, it may be anywhere ahead.
+_STEPS_APART = 10_000
 
 
 class PiecewiseModel:
@@ -164,13 +167,38 @@ class PiecewiseModel:
         state[0] = self._initial(theta[0])
         for epoch, duration in enumerate(np.diff(self.starts)):
             state = self._plan.advance(theta[epoch : epoch + 1], float(duration), state, rewards, max_steps)
-        after = self._plan.vertex_moments(theta[-1:], k, rewards, state[0])[0]
+        # Where a weight is zero, it matters from where the last epoch is entered.
+        certain = self._plan.edge_weights(theta[-1:]).all()
+        after = self._plan.vertex_moments(theta[-1:], k, rewards, None if certain else self._possible(theta))[0]
         total = np.empty(k)
         for j in range(1, k + 1):
             # What was earned before the last epoch, i times, and what is earned from each state on, j - i times.
             mixed = (comb(j, i) * float(state[i, 1:] @ after[j - i - 1, 1:]) for i in range(j))
             total[j - 1] = state[j].sum() + sum(mixed)
         return total
+
+    def _possible(self, theta: Floats) -> Floats:
+        """Return 1 for the vertices where the process may be when the last epoch begins, shape (V,), however improbable."""
+        graph = self._plan.graph
+        source = np.repeat(np.arange(graph.vertices_length()), np.diff(graph.edge_ptr))
+        may = self._initial(theta[0]) > 0
+        may[0] = False
+        for epoch, duration in enumerate(np.diff(self.starts)):
+            weights = self._plan.edge_weights(theta[epoch : epoch + 1])[0]
+            edges = (weights > 0) & (source > 0)
+            steps = int(min(duration, _STEPS_APART)) if graph.discrete else 0
+            stays = np.bincount(source, weights, may.size) < 1.0
+            for _ in range(steps):
+                ahead = may & stays
+                ahead[graph.edge_target[edges & may[source]]] = True
+                if (ahead == may).all():
+                    break
+                may = ahead
+            else:
+                if not graph.discrete or duration > steps:
+                    ptr = np.searchsorted(source[edges], np.arange(may.size + 1))
+                    may = reachable(ptr, graph.edge_target[edges], np.flatnonzero(may))
+        return may.astype(np.float64)
 
     def _distribution(self, what: str, theta: Any, times: Any, tol: float, max_steps: int) -> Floats:
         batch, is_batch = self._check_theta(theta)

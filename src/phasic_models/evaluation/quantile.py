@@ -72,7 +72,7 @@ def _absorbed(plan: Plan, theta: Floats) -> _Law:
     source = np.repeat(np.arange(degree.size), degree)
     absorbing = degree == 0
     # The rates of absorption as rewards: what is earned in all is the probability.
-    exits = np.bincount(source, np.where(absorbing[graph.edge_target], weights, 0.0), degree.size)
+    exits: Floats = np.bincount(source, weights * absorbing[graph.edge_target], degree.size).astype(np.float64)
     inner = plan.vertex_moments(theta, 1, exits)[0, 0]
     inner[absorbing] = 1.0
     at_once = exits[0] / weights[: graph.edge_ptr[1]].sum()
