@@ -328,6 +328,29 @@ def test_a_trap_that_cannot_be_entered_at_that_step():
 # --- derivatives --------------------
 
 
+@kinds
+@pytest.mark.parametrize("seed", SEEDS)
+def test_derivatives_where_they_exist(seed, discrete):
+    """By exact difference quotients over 1e-40, each parameter by itself and all together."""
+    chain = random_chain(seed, discrete)
+    h = Fraction(1, 10**40)
+    for model, truth, theta, rewards, r in cases(seed, discrete):
+        if truth.endless(rewards):
+            continue
+        try:
+            value, slope = model.moments_and_grad(theta, 2, r)
+        except InfiniteExpectationError as error:
+            assert "has no derivative" in str(error)  # noqa: PT017
+            continue
+        exact = truth.moments(2, rewards)
+        assert value == pytest.approx([float(x) for x in exact], rel=1e-12)
+        for step, along in [*((np.eye(3)[j], slope[:, j]) for j in range(3)), (np.ones(3), slope.sum(axis=1))]:
+            there = chain.at([Fraction(x) + h * Fraction(d) for x, d in zip(theta, step.tolist(), strict=True)])
+            assert not there.endless(rewards)
+            quotients = [float((a - b) / h) for a, b in zip(there.moments(2, rewards), exact, strict=True)]
+            assert along == pytest.approx(quotients, rel=1e-9, abs=1e-9 * float(max(exact)))
+
+
 def test_derivatives():
     """E[Y] = 1 / (1 + x) with Y earned in 1, x the rate into the trap, y the weight of the way out of it."""
     edges = {(1, 0): (1.0, None), (1, 2): (1.0, 0), (2, 3): (1.0, None), (3, 2): (1.0, None), (3, 0): (1.0, 1)}
