@@ -200,7 +200,7 @@ def single(chain):
             if i == int(state[0])
         ]
 
-    return Graph(callback).model()
+    return Graph(callback, discrete=chain.discrete).model()
 
 
 def door():
