@@ -278,6 +278,53 @@ static void from_where_the_mass_is(void) {
     CHECK_INT(pm_vertex_moments(c->plan, c->one, 1, theta, 1, earned, there, out, NULL), PM_OK);
     CHECK_CLOSE(out[1], 0.5, 1e-15);
     CHECK(out[2] == 0.0 && out[3] == 0.0);
+    /* The start would reach the trap, but nothing starts there any more. */
+    const double reaching[] = {1.0, 0.0};
+    const double gone[] = {1.0, 0.0, 0.0, 0.0, 1.0};
+    CHECK_INT(pm_vertex_moments(c->plan, c->one, 1, reaching, 1, NULL, NULL, out, NULL), PM_E_INFINITE);
+    CHECK_INT(pm_vertex_moments(c->plan, c->one, 1, reaching, 1, NULL, gone, out, NULL), PM_OK);
+    chain_free(c);
+}
+
+/* 1 is left for 2 and 3: the one is left for absorption too slowly for a double, the other not at all. */
+static void infinite_and_too_large(void) {
+    const double x[] = {1.0};
+    const double theta[] = {0.0};
+    for (int32_t slow = 2; slow <= 3; slow++) {
+        chain *c = chain_new(5, 1, 0);
+        chain_edge(c, 0, 1, 1.0, NULL);
+        chain_edge(c, 1, 2, 1.0, NULL);
+        chain_edge(c, 1, 3, 1.0, NULL);
+        chain_edge(c, slow, 4, 1e-310, NULL);
+        chain_edge(c, 5 - slow, 4, 0.0, x);
+        chain_plan(c);
+        double out = 0.0;
+        CHECK_INT(expectation(c, theta, &out), PM_E_INFINITE);
+        CHECK_INT(where.b, 5 - slow);
+        double rewards[] = {0.0, 1.0, 1.0, 1.0, 0.0};
+        rewards[5 - slow] = 0.0;
+        CHECK_INT(pm_moments(c->plan, c->one, 1, theta, 1, rewards, &out, &where), PM_E_OVERFLOW);
+        CHECK_INT(where.b, slow);
+        chain_free(c);
+    }
+}
+
+/* 2 is left for the trap 3 only, at 1e-310: what is earned in 2 is finite, and too large. */
+static void too_slowly_into_a_trap(void) {
+    const double x[] = {1.0};
+    const double theta[] = {0.0};
+    const double rewards[] = {0.0, 0.0, 1.0, 0.0, 0.0};
+    chain *c = chain_new(5, 1, 0);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    chain_edge(c, 1, 2, 1.0, NULL);
+    chain_edge(c, 1, 4, 1.0, NULL);
+    chain_edge(c, 2, 3, 1e-310, NULL);
+    chain_edge(c, 3, 1, 0.0, x);
+    chain_plan(c);
+    double out[5];
+    CHECK_INT(pm_moments(c->plan, c->one, 1, theta, 1, rewards, out, &where), PM_E_OVERFLOW);
+    CHECK_INT(where.b, 2);
+    CHECK_INT(pm_sojourn(c->plan, c->eight, 1, theta, out, &where), PM_E_OVERFLOW);
     chain_free(c);
 }
 
@@ -288,6 +335,8 @@ int main(void) {
     RUN(traps_inside_a_block);
     RUN(a_trap_without_rewards);
     RUN(before_the_trap);
+    RUN(infinite_and_too_large);
+    RUN(too_slowly_into_a_trap);
     RUN(derivatives);
     RUN(from_where_the_mass_is);
     RUN(nowhere_to_start);
