@@ -12,6 +12,7 @@ PM_TARGET static uint32_t PM_NAME(factor)(const pm_plan *p, pm_workspace *ws) {
     double *PM_RESTRICT exits = ws->exit;
     double *PM_RESTRICT pivots = ws->pivot;
     const int32_t *PM_RESTRICT upper_col = s->upper_col;
+    uint8_t *PM_RESTRICT bad_rows = ws->bad;
     uint32_t failed = 0;
     for (int32_t b = 0; b < s->n_blocks; b++) {
         const int32_t start = s->block_ptr[b];
@@ -101,7 +102,7 @@ PM_TARGET static uint32_t PM_NAME(factor)(const pm_plan *p, pm_workspace *ws) {
                 ws->total[(int64_t)i * PM_N + l] = total[l];
                 pivots[(int64_t)i * PM_N + l] = pivot[l];
             }
-            ws->bad[i] = (uint8_t)bad;
+            bad_rows[i] = (uint8_t)bad;
             failed |= bad;
         }
     }

@@ -204,7 +204,8 @@ class KilledChain:
             both = np.concatenate([scaled, kill], axis=1)
             sojourn = self._killed.sojourn(np.ascontiguousarray(both[:, self._by_row]), n_threads)
             out[:, k] += np.sum(sojourn[:, self._exit_from] * scaled[:, self._exit_edge], axis=1)
-            out[:, k] += np.sum(sojourn[:, :-1], axis=1, where=safe)
+            if caught.any():
+                out[:, k] += np.sum(sojourn[:, :-1], axis=1, where=safe)
         return np.minimum(out, 1.0)
 
     def _caught(self, weights: Floats, rewards: Floats) -> tuple[Bools, Bools]:
