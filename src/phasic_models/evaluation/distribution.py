@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import NumericalError
 from . import squaring
 from .engine import PER_JUMP
 
@@ -91,6 +92,10 @@ def carry(plan: Plan, theta: Floats, duration: float, state: Floats, max_steps: 
         return swept
     chain = squaring.TransientChain(plan.graph, plan.edge_weights(theta)[0], state)
     after = squaring.distribution(chain, np.array([duration]), rate, plan.graph.discrete)
+    if duration > squaring.MAX_JUMPS / rate and after["state"].any():
+        raise NumericalError(
+            f"mass is left after {squaring.MAX_JUMPS:.0e} jumps, and more are expected in such an epoch"
+        )
     out = np.zeros_like(state)
     out[0] = after["cdf"][0]
     out[chain.vertices] = after["state"][0]

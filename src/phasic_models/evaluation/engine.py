@@ -17,7 +17,7 @@ from ..core.stopping import holding, new_control, raise_if_stopped, run
 from ..core.threads import run_parts, useful
 from ..errors import NumericalError
 from .elimination import GraphArrays, Pattern, default_memory, symbolic
-from .prepared import LANES, Prepared
+from .prepared import LANES, Prepared, Scratch
 from .status import check, theta_text
 
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ class Plan:
     ------
     FormatError
         If the pattern does not belong to the graph.
+
+    Attributes
+    ----------
+    graph : Graph
+        The graph.
+    pattern : Pattern
+        Its elimination.
     """
 
     def __init__(
@@ -136,7 +143,7 @@ class Plan:
         return out
 
     def sojourn(self, theta: Floats, n_threads: int) -> Floats:
-        """Expected time in each vertex, shape (batch, V)."""
+        """Expected time in each vertex, shape (batch, V); infinite where the process is caught."""
         out = np.empty((theta.shape[0], self.graph.vertices_length()))
 
         eliminated = self.eliminated()
@@ -293,55 +300,67 @@ class Plan:
         self.batches(self._any, theta, 1, call, lanes=1)
         return out
 
-    def vertex_moments(self, theta: Floats, k: int, rewards: Floats | None) -> Floats:
-        """Raw moments 1..k from every vertex, shape (batch, k, V)."""
+    def vertex_moments(self, theta: Floats, k: int, rewards: Floats | None, mass: Floats | None = None) -> Floats:
+        """Raw moments 1..k from every vertex, shape (batch, k, V).
+
+        They have a meaning for vertices that are reached from where `mass`, shape (V,), is not zero, entry 0 left out; None
+        stands for the starting vertex.
+        """
         out = np.empty((theta.shape[0], k, self.graph.vertices_length()))
         c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
 
+        c_mass = ffi.NULL if mass is None else into("double[]", mass)
         eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_vertex_moments(eliminated.plan, ws, n, c_theta, k, c_rewards, out_of(out[rows]), where)
+            return lib.pm_vertex_moments(
+                eliminated.plan, ws, n, c_theta, k, c_rewards, c_mass, out_of(out[rows]), where
+            )
 
         self.batches(eliminated, theta, 1, call)
         return out
 
-    def vertex_variances(self, theta: Floats, rewards: Floats | None) -> Floats:
-        """Variances of the rewarded sum from every vertex on, shape (batch, V)."""
+    def vertex_variances(self, theta: Floats, rewards: Floats | None, mass: Floats | None = None) -> Floats:
+        """Variances of the rewarded sum from every vertex on, shape (batch, V); `mass` as in `vertex_moments`."""
         out = np.empty((theta.shape[0], self.graph.vertices_length()))
         c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
-        eliminated = self._eliminated()
+        c_mass = ffi.NULL if mass is None else into("double[]", mass)
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_vertex_variance(eliminated.plan, ws, n, c_theta, c_rewards, out_of(out[rows]), where)
+            return lib.pm_vertex_variance(eliminated.plan, ws, n, c_theta, c_rewards, c_mass, out_of(out[rows]), where)
 
-        self._batches(eliminated, theta, 1, call)
+        self.batches(eliminated, theta, 1, call)
         return out
 
     def sample(
         self, theta: Floats, size: int, seed: int, rewards: Floats | None, max_jumps: int, n_threads: int
     ) -> Floats:
-        """Draws of the rewarded sum, (batch, size); row i, column k is draw i * size + k of the stream of `seed`."""
+        """Draws of the rewarded sum, (batch, size), infinite where it is; row i, column k is draw i * size + k of the
+        stream of `seed`.
+        """
         out = np.empty((theta.shape[0], size))
         c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
-        made = ffi.new("pm_sampler **")
-        check(lib.pm_sampler_new(self._any.plan, made), None, self.graph)
-        sampler = ffi.gc(made[0], lib.pm_sampler_free)
+        samplers: dict[Prepared, Any] = {}
         for row in range(theta.shape[0]):
-            self._set_sampler(sampler, theta, row)
+            of, sampler = self._set_sampler(samplers, theta, row, c_rewards)
             # Shared by the threads: each takes the next draws that nobody has taken. `next` of a counter needs no lock.
             firsts = itertools.count(0, _DRAWS_AT_ONCE)
 
-            def draw(row: int = row, firsts: itertools.count[int] = firsts) -> None:
+            def draw(
+                row: int = row,
+                firsts: itertools.count[int] = firsts,
+                of: Prepared = of,
+                sampler: Any = sampler,
+            ) -> None:
                 where, control = ffi.new("pm_where *"), new_control()
                 for first in firsts:
                     if first >= size:
                         return
                     part = out[row, first : first + _DRAWS_AT_ONCE]
                     status = lib.pm_sampler_draw(
-                        self._any.plan,
+                        of.plan,
                         sampler,
-                        c_rewards,
                         seed,
                         row * size + first,
                         part.size,
@@ -364,21 +383,37 @@ class Plan:
                 run_parts([draw] * n_parts)
         return out
 
-    def _set_sampler(self, sampler: Any, theta: Floats, row: int) -> None:
+    def _set_sampler(
+        self, samplers: dict[Prepared, Any], theta: Floats, row: int, c_rewards: Any
+    ) -> tuple[Prepared, Any]:
+        """Prepare draws at one parameter vector; return the plan and its sampler, which is kept in `samplers`.
+
+        The graph alone serves if absorption is certain; else the elimination is needed, to find the traps.
+        """
         where = ffi.new("pm_where *")
-        scratch = self._any.take(1)
         c_theta = into("double[]", theta[row])
+        of = self._any
+        while True:
+            if of not in samplers:
+                made = ffi.new("pm_sampler **")
+                check(lib.pm_sampler_new(of.plan, made), None, self.graph)
+                samplers[of] = ffi.gc(made[0], lib.pm_sampler_free)
+            scratch = of.take(1)
+            status: list[int] = []
 
-        def work() -> None:
-            status = lib.pm_sampler_set(self._any.plan, scratch.workspace, sampler, c_theta, where)
-            raise_if_stopped(scratch.control)
-            where.a = row
-            check(status, where, self.graph, theta)
+            def work(of: Prepared = of, scratch: Scratch = scratch, status: list[int] = status) -> None:
+                status.append(lib.pm_sampler_set(of.plan, scratch.workspace, samplers[of], c_theta, c_rewards, where))
 
-        try:
-            run(work)
-        finally:
-            self._any.free[1].append(scratch)
+            try:
+                run(work)
+                raise_if_stopped(scratch.control)
+            finally:
+                of.free[1].append(scratch)
+            if status[0] != lib.PM_E_UNCERTAIN:
+                where.a = row
+                check(status[0], where, self.graph, theta)
+                return of, samplers[of]
+            of = self.eliminated()
 
     def check_times(self, times: Floats) -> None:
         """Raise the core's error for a bad time, without evaluating anything."""
