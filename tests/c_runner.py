@@ -43,8 +43,8 @@ WARNINGS = (
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 #: Data races; not to be had together with the address sanitizer.
 THREAD_SANITIZER = ("-fsanitize=thread", "-fno-omit-frame-pointer")
-#: The core asks the tests for its memory, so that they can count it and refuse it.
-ALLOCATION = tuple(f"-D{name}=test_{name}" for name in ("malloc", "calloc", "realloc", "free"))
+#: The core asks the tests for its memory, so that they can count it and refuse it, and for the time.
+ALLOCATION = tuple(f"-D{name}=test_{name}" for name in ("malloc", "calloc", "realloc", "free", "timespec_get"))
 #: Pretends to be a compiler without extensions: no builtins, no kernels for one instruction set.
 PLAIN = ("-include", str(TESTS / "plain.h"))
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
+from phasic_models.core import threads
 from phasic_models.errors import GraphError, ParameterError
-from phasic_models.evaluation import engine
+from phasic_models.evaluation import elimination, engine
 from phasic_models.evaluation.arguments import as_float_array
 from phasic_models.graph import Graph
 from phasic_models.statespace.table import WeightTable
@@ -221,30 +222,30 @@ def test_thread_counts_of_another_type(model, n_threads):
 
 
 def test_thread_count_of_all_processors():
-    assert engine.thread_count(-1) >= 1
-    assert engine.thread_count(None) == 1
-    assert engine.thread_count(np.int64(3)) == 3
+    assert threads.thread_count(-1) >= 1
+    assert threads.thread_count(None) == 1
+    assert threads.thread_count(np.int64(3)) == 3
 
 
 @given(chains(max_transient=8))
 def test_a_given_order_that_is_wrong(chain):
     graph = chain.graph()
-    pattern, _, _ = engine.symbolic(graph)
+    pattern, _, _ = elimination.symbolic(graph)
     with pytest.raises(GraphError, match="order"):
-        engine.symbolic(graph, pattern.order[::-1], pattern.block_ptr)
+        elimination.symbolic(graph, pattern.order[::-1], pattern.block_ptr)
     with pytest.raises(GraphError, match="order"):
-        engine.symbolic(graph, pattern.order[:-1], pattern.block_ptr)
+        elimination.symbolic(graph, pattern.order[:-1], pattern.block_ptr)
     with pytest.raises(GraphError, match="order"):
-        engine.symbolic(graph, pattern.order, pattern.block_ptr[:-1])
+        elimination.symbolic(graph, pattern.order, pattern.block_ptr[:-1])
     with pytest.raises(GraphError, match="order"):
-        engine.symbolic(graph, pattern.order, [])
+        elimination.symbolic(graph, pattern.order, [])
 
 
 @given(st.lists(st.integers(-3, 12), max_size=10), st.lists(st.integers(-3, 12), max_size=10))
 def test_any_order_is_refused_or_right(order, block_ptr):
     graph = repairable(2)
     try:
-        pattern, _, _ = engine.symbolic(graph, order, block_ptr)
+        pattern, _, _ = elimination.symbolic(graph, order, block_ptr)
     except GraphError:
         return
     assert engine.Plan(graph, pattern).moments(np.array([[1.0, 1.0]]), 1, None, 1)[0, 0] == pytest.approx(

@@ -208,13 +208,41 @@ def test_chains_that_hardly_move(rate, duration):
     assert past.moments(theta, 8) == pytest.approx(expected, rel=1e-12 + 3 * rate * 1e-9)
 
 
-def test_a_variance_that_rounding_hides():
-    """A shift of a million and a spread of one: the difference of two moments no longer tells."""
-    past = stages(1).epochs([0.0, 1e3])
-    assert past.variance([[0.0], [1.0]]) == pytest.approx(1.0, rel=1e-8)
-    for shift in (1e6, 1e9):
-        with pytest.raises(NumericalError, match="too little to be told from rounding"):
-            stages(1).epochs([0.0, shift]).variance([[0.0], [1.0]])
+def test_a_long_time_without_absorption_does_not_hide_the_variance():
+    """All paths wait alike, however long, and then spread by one."""
+    for shift in (1e3, 1e6, 1e12, 1e100):
+        assert stages(1).epochs([0.0, shift]).variance([[0.0], [1.0]]) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_two_populations_that_were_one():
+    """One line in each of two populations for three million generations, then one of 50: the variance is that of 50."""
+
+    def lines(state):
+        if len(state) == 0:
+            return [([1, 1], 1.0, [0.0, 0.0])]
+        if list(state) == [1, 1]:
+            return [([2, 0], 0.0, [0.0, 1.0])]
+        return [([1, 0], 0.0, [1.0, 0.0])] if list(state) == [2, 0] else []
+
+    past = Graph(lines).model().epochs([0.0, 3e6])
+    assert past.variance([[1 / 50, 0.0], [1 / 50, 1e6]]) == pytest.approx(2500 + 1e-12, rel=1e-12)
+
+
+def test_variance_of_rewards_that_differ_before_a_long_wait():
+    """A coin sends half of the paths where they earn twice as much; exact by conditioning on the coin."""
+
+    def coin(state):
+        if len(state) == 0:
+            return [([1], 0.5, [0.0]), ([2], 0.5, [0.0])]
+        return [([0], 0.0, [1.0])] if state[0] in (1, 2) else []
+
+    model = Graph(coin).model()
+    rewards = np.where(model.states[:, 0] == 2, 2.0, 1.0)
+    rewards[0] = 0.0
+    wait, rate = 1e4, 0.5
+    # Y = r (wait + Exp(rate)), r = 1 or 2: E Var = 2.5 / rate^2, Var E = (wait + 1 / rate)^2 / 4.
+    exact = 2.5 / rate**2 + (wait + 1 / rate) ** 2 / 4
+    assert model.epochs([0.0, wait]).variance([[0.0], [rate]], rewards) == pytest.approx(exact, rel=1e-13)
 
 
 def test_many_epochs_follow_a_smooth_change():

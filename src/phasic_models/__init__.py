@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache.catalogue import list_models, load_model
+    from .core.stopping import deadline
     from .dag import SymbolicDAG
+    from .errors import DeadlineExceededError
     from .graph import Graph
     from .model import Model
     from .statespace.expr import params
@@ -17,21 +19,25 @@ if TYPE_CHECKING:
 
 # Where each public name lives. Rooms are entered when a name is first asked for, which keeps the import fast.
 _ROOMS = {
+    "DeadlineExceededError": "errors",
     "Graph": "graph",
     "Model": "model",
     "SymbolicCache": "symbolic_cache",
     "SymbolicDAG": "dag",
+    "deadline": "core.stopping",
     "list_models": "cache.catalogue",
     "load_model": "cache.catalogue",
     "params": "statespace.expr",
 }
 
 __all__ = [
+    "DeadlineExceededError",
     "Graph",
     "Model",
     "SymbolicCache",
     "SymbolicDAG",
     "__version__",
+    "deadline",
     "list_models",
     "load_model",
     "params",

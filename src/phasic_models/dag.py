@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import FormatError
-from .evaluation.engine import Pattern, Plan, symbolic
+from .evaluation.elimination import MAX_OPERATIONS, Pattern, default_memory, symbolic
+from .evaluation.engine import Plan
 from .statespace.owned import is_masked, own
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from .graph import Graph
     from .model import Model
+    from .progress import Progress
 
 
 def _indices(values: npt.ArrayLike, dtype: Any, name: str) -> npt.NDArray[Any]:
@@ -99,15 +101,30 @@ class SymbolicDAG:
             _indices(upper_ptr, np.int64, "upper_ptr"),
             _indices(upper_col, np.int32, "upper_col"),
         )
-        self.plan = Plan(graph, self._pattern)
+        self.plan = Plan(graph, self._pattern, ordering)
         if operations is not None and operations != self.plan.operations:
             raise FormatError(f"the elimination takes {self.plan.operations} operations, not {operations} as recorded")
 
     @classmethod
-    def from_graph(cls, graph: Graph) -> SymbolicDAG:
-        """Eliminate `graph`: try several orders on the pattern, keep the cheapest."""
-        pattern, operations, ordering = symbolic(graph)
-        return cls(graph, *pattern, operations=operations, ordering=ordering)
+    def from_graph(
+        cls,
+        graph: Graph,
+        *,
+        max_operations: float | None = MAX_OPERATIONS,
+        max_memory: float | None = None,
+        progress: Progress | None = None,
+    ) -> SymbolicDAG:
+        """Eliminate `graph`: try several orders on the pattern, keep the cheapest; see `Graph.eliminate`."""
+        memory = default_memory() if max_memory is None else max_memory
+        found = symbolic(graph, max_operations=max_operations, max_memory=memory, progress=progress)
+        return cls.from_plan(Plan(graph, found.pattern, found.ordering, progress))
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> SymbolicDAG:
+        """Return the elimination of a plan, which is made now if it has not been needed yet."""
+        dag = cls.__new__(cls)
+        dag.graph, dag.plan, dag._pattern, dag.ordering = plan.graph, plan, plan.pattern, plan.ordering
+        return dag
 
     @classmethod
     def from_order(
@@ -121,8 +138,8 @@ class SymbolicDAG:
             If the order does not list every vertex with out-edges once, the starting vertex last, with no edge to a
             later block.
         """
-        pattern, operations, found = symbolic(graph, order, block_ptr)
-        return cls(graph, *pattern, operations=operations, ordering=found if ordering is None else ordering)
+        found = symbolic(graph, order, block_ptr, max_operations=None)
+        return cls.from_plan(Plan(graph, found.pattern, found.ordering if ordering is None else ordering))
 
     # -- the pattern --------------------------------------------------------------------------------------------------
 

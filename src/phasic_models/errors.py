@@ -17,11 +17,15 @@ class ParameterError(PhasicModelsError, ValueError):
 
 
 class InfiniteExpectationError(ParameterError):
-    """At these parameters absorption is not certain, so the asked moment is infinite."""
+    """At these parameters absorption is not certain, and what was asked for is infinite or undefined."""
 
 
 class NumericalError(PhasicModelsError, ArithmeticError):
     """A result cannot be represented or cannot be computed to the asked tolerance."""
+
+
+class DeadlineExceededError(PhasicModelsError, TimeoutError):
+    """The time that `phasic_models.deadline` allowed is over; the call was stopped and gave no result."""
 
 
 class FormatError(PhasicModelsError, ValueError):

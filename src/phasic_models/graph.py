@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .dag import SymbolicDAG
     from .model import Model
+    from .progress import Progress as LabelledProgress
 
 _HASH_HEADER = b"phasic-models graph 1\0"
 DEFAULT_MAX_STATES = 2_000_000
@@ -316,16 +317,55 @@ class Graph:
             self._hash = digest.hexdigest()
         return self._hash
 
-    def eliminate(self) -> SymbolicDAG:
-        """Eliminate the graph symbolically: find an order and the pattern of the result, valid for every θ."""
+    def eliminate(
+        self,
+        *,
+        max_operations: float | None = 1e11,
+        max_memory: float | None = None,
+        progress: LabelledProgress | None = None,
+    ) -> SymbolicDAG:
+        """Eliminate the graph symbolically: find an order and the pattern of the result, valid for every θ.
+
+        Parameters
+        ----------
+        max_operations
+            Multiply-adds that one elimination may take. With the default a θ takes about ten seconds on one core, and finding the
+            pattern some minutes. None: no limit.
+        max_memory
+            Bytes that pattern and numbers may take, at 24 for each entry; None for half of the memory of the machine (8 GiB where
+            the system does not tell). ``math.inf``: no limit.
+        progress
+            Called now and then as ``progress(label, done, total)``: what is being done, and how many rows of the component at
+            hand are finished.
+
+        Raises
+        ------
+        NumericalError
+            If the elimination would take more than that. The estimate, which the message holds, is made before the work
+            begins: components of up to 8,192 states are tried out on their pattern, for larger ones the fill of the symmetric
+            pattern is counted, which is an upper bound.
+
+        References
+        ----------
+        J. W. H. Liu (1990), The role of elimination trees in sparse factorization. SIAM Journal on Matrix Analysis and Applications
+        11(1), 134-172. https://doi.org/10.1137/0611010
+        """
         # Imported here because dag builds on graph, not the other way round.
         from .dag import SymbolicDAG
 
-        return SymbolicDAG.from_graph(self)
+        return SymbolicDAG.from_graph(self, max_operations=max_operations, max_memory=max_memory, progress=progress)
 
     def model(self) -> Model:
-        """Return the model of this graph, without looking into a cache."""
-        return self.eliminate().model()
+        """Return the model of this graph, without looking into a cache.
+
+        The graph is eliminated when this is first needed: by moments, sojourn times, quantiles, transforms and everything with
+        rewards. `pdf`, `cdf`, `sf`, `pdf_and_grad` and `sample` of the time until absorption need the graph alone, so that they
+        serve also where the elimination would be too large.
+        """
+        # Imported here because model builds on graph, not the other way round.
+        from .model import Model
+
+        return Model.from_graph(self)
 
     def discretize(self, rate: float | str, rewards: Any = None) -> tuple[Graph, npt.NDArray[np.float64]]:
         """Count events of a Poisson process instead of time, for example mutations on the branches of a coalescent.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .core.threads import thread_count
 from .errors import NumericalError
 from .evaluation.arguments import (
     MAX_JOINT,
@@ -23,16 +25,16 @@ from .evaluation.arguments import (
     check_transform_arguments,
 )
 from .evaluation.distribution import evaluate
-from .evaluation.engine import thread_count
+from .evaluation.engine import Plan
 from .evaluation.epochs import PiecewiseModel
 from .evaluation.quantile import quantiles
+from .evaluation.status import check_earned
 from .evaluation.transforms import KilledChain, RewardedChain
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .dag import SymbolicDAG
-    from .evaluation.engine import Plan
     from .graph import Graph
 
     Floats = npt.NDArray[np.float64]
@@ -53,8 +55,10 @@ class Model:
     coordinate), and a sequence of those (a batch). A pandas index that only counts 0, 1, … is no label. Times are in
     the unit of 1/rate, or whole steps if the model is discrete.
     Rewards have shape (V,), in the order of `states`; those of the starting vertex and of absorbing vertices count
-    for nothing. With rewards r, Y = Σ_v r_v T_v is meant, where T_v is the time (or number of steps) spent in v before
-    absorption; without, the time until absorption. Everything is float64. Methods may be called from many threads at once.
+    for nothing. With rewards r, Y = Σ_v r_v T_v is meant, where T_v is the time (or number of steps) spent in v
+    before absorption; without, the time until absorption. Absorption need not be certain: Y is then infinite where
+    the process is caught in states with a reward, and finite where there is none. Everything is float64. Methods may
+    be called from many threads at once.
 
     Parameters
     ----------
@@ -75,14 +79,40 @@ class Model:
     """
 
     def __init__(self, dag: SymbolicDAG) -> None:
-        self.dag = dag
+        self._set(dag.plan, dag)
+
+    @classmethod
+    def from_graph(cls, graph: Graph) -> Model:
+        """Return the model of a graph, which is eliminated when the first moment is asked for; see `Graph.model`."""
+        model = cls.__new__(cls)
+        model._set(Plan(graph), None)
+        return model
+
+    def _set(self, plan: Plan, dag: SymbolicDAG | None) -> None:
+        self._plan = plan
+        self._dag = dag
         self._rewarded: dict[bytes, RewardedChain] = {}
         self._killed: KilledChain | None = None
 
     @property
     def graph(self) -> Graph:
         """The graph."""
-        return self.dag.graph
+        return self._plan.graph
+
+    @property
+    def dag(self) -> SymbolicDAG:
+        """The elimination of the graph, made now if nothing has needed it yet.
+
+        Raises
+        ------
+        NumericalError
+            If it would take more work or memory than `Graph.eliminate` allows by default.
+        """
+        if self._dag is None:
+            from .dag import SymbolicDAG
+
+            self._dag = SymbolicDAG.from_plan(self._plan)
+        return self._dag
 
     @property
     def param_names(self) -> tuple[str, ...]:
@@ -147,9 +177,11 @@ class Model:
         Notes
         -----
         A mass at 0, from absorption at once or from paths without reward, is no part of the density of a continuous
-        model; ``cdf(theta, 0)`` is that mass. Distributions come from uniformization, or from repeated squaring
-        where the model is so stiff that this is cheaper. With rewards, rates are divided by them and states without
-        reward are eliminated (Kulkarni 1989; Bladt and Nielsen 2017, theorem 3.1.33).
+        model; ``cdf(theta, 0)`` is that mass. Where absorption is not certain, Y may be infinite: the density then
+        sums to P(Y < ∞) and the survival function does not fall below P(Y = ∞). Distributions come from
+        uniformization, or from repeated squaring where the model is so stiff that this is cheaper. With rewards,
+        rates are divided by them and states without reward are eliminated (Kulkarni 1989; Bladt and Nielsen 2017,
+        theorem 3.1.33).
 
         References
         ----------
@@ -211,7 +243,7 @@ class Model:
         batch, is_batch = check_theta(theta, self.graph)
         at = check_times(times)
         steps = check_count(max_steps, "max_steps", 1, 2**62)
-        values, gradient = self.dag.plan.uniformize_grad(
+        values, gradient = self._plan.uniformize_grad(
             batch, np.ascontiguousarray(at.reshape(-1)), check_tolerance(tol), steps, thread_count(n_threads)
         )
         values = values.reshape(batch.shape[0], *at.shape)
@@ -235,7 +267,8 @@ class Model:
         theta
             Shape (p,) or (batch, p).
         q
-            Probabilities in [0, 1], any shape. 1 gives infinity.
+            Probabilities in [0, 1], any shape. 1 gives infinity, and so does what is not below P(Y < ∞) where absorption is
+            not certain.
         rewards
             Shape (V,); None for the time until absorption.
         tol
@@ -252,10 +285,15 @@ class Model:
         ------
         ParameterError
             If a probability lies outside [0, 1] or is NaN, or as for `pdf`.
-        InfiniteExpectationError
-            If absorption is not certain.
         NumericalError
             If a probability is positive but below 1e-280 in a continuous model, or its quantile too large for a float.
+
+        Notes
+        -----
+        Where absorption is not certain, the quantile is that of the chain under the condition that Y is finite (Doob's
+        transform: weights times the probability from their target on, over that from their source on). P(Y < ∞)
+        is known to about 1e-15, so that a `q` that is closer to it than 1e-14 of it gives infinity, and the quantile of a
+        `q` that falls short of it by a share δ has a relative accuracy of about 1e-15/δ, if that is more than `tol`.
         """
         batch, is_batch = check_theta(theta, self.graph)
         probabilities = check_probabilities(q)
@@ -298,20 +336,19 @@ class Model:
         Returns
         -------
         numpy.ndarray
-            Shape `size`, or (batch, *size).
+            Shape `size`, or (batch, *size). A draw is infinite if it ends in states that are never left for good (the
+            time until absorption always, a sum of rewards if there is a reward among them).
 
         Raises
         ------
         ParameterError
             If an argument is out of range.
-        InfiniteExpectationError
-            If absorption is not certain.
         NumericalError
             If a draw takes more than `max_jumps` jumps.
         """
         batch, is_batch = check_theta(theta, self.graph)
         shape = check_size(size)
-        values = self.dag.plan.sample(
+        values = self._plan.sample(
             batch,
             math.prod(shape),
             check_seed(seed),
@@ -337,11 +374,11 @@ class Model:
         """Return the chain whose time until absorption is Y, and its parameter vectors."""
         checked = check_reward_vector(rewards, self.graph)
         if checked is None:
-            return self.dag.plan, batch
+            return self._plan, batch
         key = checked.tobytes()
         found = self._rewarded.get(key)
         if found is None:
-            found = RewardedChain(self.dag.plan, checked)
+            found = RewardedChain(self._plan, checked)
             while len(self._rewarded) >= _REWARDED_KEPT:
                 self._rewarded.pop(next(iter(self._rewarded)), None)
             self._rewarded[key] = found
@@ -362,10 +399,10 @@ class Model:
         >>> past = model.epochs([0.0, 0.5])  # doctest: +SKIP
         >>> past.expectation([[1.0], [0.1]])  # doctest: +SKIP
         """
-        return PiecewiseModel(self.dag.plan, starts)
+        return PiecewiseModel(self._plan, starts)
 
     def laplace(self, theta: Any, s: Any, rewards: Any = None, *, n_threads: int | None = None) -> Floats:
-        """Return the Laplace transform E[exp(-s Y)] at real `s`, 0 or more.
+        """Return the Laplace transform E[exp(-s Y)] at real `s`, 0 or more; at 0 it is P(Y < ∞), its limit from above.
 
         Parameters
         ----------
@@ -398,7 +435,7 @@ class Model:
         at = check_transform_arguments(s)
         checked = self._ones_if_none(check_reward_vector(rewards, self.graph))
         if self._killed is None:
-            self._killed = KilledChain(self.dag.plan)
+            self._killed = KilledChain(self._plan)
         values = self._killed.survival(batch, at.reshape(-1), checked, thread_count(n_threads))
         shaped = values.reshape(batch.shape[0], *at.shape)
         return shaped if is_batch else shaped[0]
@@ -427,14 +464,19 @@ class Model:
         ParameterError
             If an argument is out of range.
         InfiniteExpectationError
-            If absorption is not certain at this θ.
+            If at this θ the process may be caught for ever in states with a reward; the message names one. Without a
+            reward there, what is earned before counts, and is finite.
         NumericalError
             If the result overflows.
         """
         checked = check_rewards(rewards, self.graph)
         if checked is not None and checked.ndim == 2:
+            batch, is_batch = check_theta(theta, self.graph)
+            sojourn = self.dag.plan.sojourn(batch, thread_count(n_threads))
+            check_earned(self.graph, batch, sojourn, checked)
+            sojourn[np.isinf(sojourn)] = 0.0  # without a reward
             # Not @, whose last bits depend on the size of the batch.
-            sums = np.einsum("...v,mv->...m", self.sojourn(theta, n_threads=n_threads), checked)
+            sums = np.einsum("...v,mv->...m", sojourn if is_batch else sojourn[0], checked)
             if not np.isfinite(sums).all():
                 raise NumericalError("the expectation of a reward is too large for a float")
             return sums
@@ -456,9 +498,9 @@ class Model:
         return values if is_batch else values[0]
 
     def variance(self, theta: Any, rewards: Any = None, *, n_threads: int | None = None) -> Any:
-        """Return Var[Y], a float or shape (batch,); a sum of conditional variances, so nothing cancels.
+        """Return Var[Y], a float or shape (batch,), right to 1e-9 of itself.
 
-        Errors as for `expectation`.
+        Errors as for `expectation`, and a NumericalError if fewer digits would be left.
         """
         return self.covariance(theta, rewards, rewards, n_threads=n_threads)
 
@@ -467,7 +509,7 @@ class Model:
     ) -> Any:
         """Return the covariance of the sums of two rewards, a float or shape (batch,); None stands for ones.
 
-        Errors as for `expectation`.
+        Errors as for `covariance_matrix`.
         """
         first = self._ones_if_none(check_reward_vector(rewards1, self.graph, "rewards1"))
         if rewards2 is rewards1:
@@ -481,17 +523,17 @@ class Model:
     def covariance_matrix(self, theta: Any, rewards: Any, *, n_threads: int | None = None) -> Floats:
         """Return the covariances of the sums of m rewards, shape (m, m) or (batch, m, m); rewards (m, V).
 
-        Errors as for `expectation`.
+        Errors as for `expectation`, and a NumericalError if fewer digits would be left than the notes say.
 
         Notes
         -----
-        By the law of total covariance over the first jump: with h(v) = E_v[Y], a visit to v adds the covariance of h
-        after the next jump and, in continuous time, r_v s_v over the total rate for the sojourn; the expected time in v
-        weighs it.
+        Each entry is right to 1e-9 of itself, or to 1e-13 of the product of both standard deviations: the better of the law
+        of total covariance over the first jump and of E[Y_a Y_b] - E[Y_a] E[Y_b], or the sum of the jumps of a martingale,
+        Σ_u z_u Σ_v w_uv (h_a(v) - h_a(u)) (h_b(v) - h_b(u)) with h(v) = E_v[Y] and z the expected time in each state.
         """
         batch, is_batch = check_theta(theta, self.graph)
         checked = self._ones_if_none(check_rewards(rewards, self.graph))
-        _, matrix = self.dag.plan.covariance(batch, np.atleast_2d(checked), thread_count(n_threads))
+        _, matrix = self._plan.covariance(batch, np.atleast_2d(checked), thread_count(n_threads))
         return matrix if is_batch else matrix[0]
 
     def joint_moment(self, theta: Any, rewards: Any, *, n_threads: int | None = None) -> Any:
@@ -502,16 +544,23 @@ class Model:
         batch, is_batch = check_theta(theta, self.graph)
         checked = np.atleast_2d(self._ones_if_none(check_rewards(rewards, self.graph)))
         check_count(checked.shape[0], "the number of rewards", 1, MAX_JOINT)
-        values = self.dag.plan.joint_moment(batch, np.ascontiguousarray(checked), thread_count(n_threads))
+        values = self._plan.joint_moment(batch, np.ascontiguousarray(checked), thread_count(n_threads))
         return values if is_batch else float(values[0])
 
     def sojourn(self, theta: Any, *, n_threads: int | None = None) -> Floats:
         """Return the expected time (or number of steps) in each vertex, shape (V,) or (batch, V).
 
-        Errors as for `expectation`.
+        It is infinite in states that are reached and visited again and again for ever, because absorption is not certain.
+
+        Raises
+        ------
+        ParameterError
+            If an argument is out of range.
+        NumericalError
+            If a finite result overflows.
         """
         batch, is_batch = check_theta(theta, self.graph)
-        values = self.dag.plan.sojourn(batch, thread_count(n_threads))
+        values = self._plan.sojourn(batch, thread_count(n_threads))
         return values if is_batch else values[0]
 
     def moments_and_grad(
@@ -526,27 +575,34 @@ class Model:
         gradient : numpy.ndarray
             Shape (k, p) or (batch, k, p).
 
+        Raises
+        ------
+        InfiniteExpectationError
+            Also where weights that are zero would, if they were positive, let the process be caught or get free.
+
         Notes
         -----
-        Errors as for `expectation`. With A x = r the reduced system, the derivative of x at the start by the weight of
-        an edge u → v is z_u (x_v - x_u), where z solves the transposed system; the chain rule leads to θ.
+        Errors as for `expectation`, and a NumericalError if a derivative would have fewer than nine digits though it is not
+        negligible. With A x = r the reduced system, the derivative of x at the start by the weight of an edge u → v is
+        z_u (x_v - x_u), where z solves the transposed system; the chain rule leads to θ. Where absorption is rare, the
+        differences are computed without subtracting nearly equal numbers (docs/engine.md).
         """
         batch, is_batch = check_theta(theta, self.graph)
         count = check_count(k, "k", 1, MAX_MOMENT)
         checked = check_reward_vector(rewards, self.graph)
-        values, gradient = self.dag.plan.moments_grad(batch, count, checked, thread_count(n_threads))
+        values, gradient = self._plan.moments_grad(batch, count, checked, thread_count(n_threads))
         return (values, gradient) if is_batch else (values[0], gradient[0])
 
     def _moments(self, theta: Any, k: int, rewards: Floats | None, n_threads: int | None) -> tuple[Floats, bool]:
         batch, is_batch = check_theta(theta, self.graph)
-        return self.dag.plan.moments(batch, k, rewards, thread_count(n_threads)), is_batch
+        return self._plan.moments(batch, k, rewards, thread_count(n_threads)), is_batch
 
     def _ones_if_none(self, rewards: Floats | None) -> Floats:
         return np.ones(self.graph.vertices_length()) if rewards is None else rewards
 
-    def __reduce__(self) -> tuple[type[Model], tuple[SymbolicDAG]]:
-        # What was derived along the way is made again when it is asked for.
-        return Model, (self.dag,)
+    def __reduce__(self) -> tuple[Callable[..., Model], tuple[SymbolicDAG | Graph]]:
+        # What was derived along the way is made again when it is asked for; an elimination travels along.
+        return (Model, (self.dag,)) if self._plan.is_eliminated else (Model.from_graph, (self.graph,))
 
     def __repr__(self) -> str:
         kind = "discrete" if self.discrete else "continuous"

@@ -97,11 +97,11 @@ void chain_graph(chain *c) {
 void chain_plan(chain *c) {
     release(c);
     chain_graph(c);
-    REQUIRE(pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, &c->symbolic, NULL) == PM_OK);
+    REQUIRE(pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, NULL, NULL, &c->symbolic, NULL) == PM_OK);
     pm_symbolic_pattern(c->symbolic, &c->pattern);
     c->n_lower = c->pattern.lower_ptr[c->pattern.n_rows];
     c->n_upper = c->pattern.upper_ptr[c->pattern.n_rows];
-    REQUIRE(pm_plan_new(&c->graph, &c->sizes, &c->pattern, c->n_lower, c->n_upper, &c->plan, NULL) == PM_OK);
+    REQUIRE(pm_plan_new(&c->graph, &c->sizes, &c->pattern, c->n_lower, c->n_upper, NULL, &c->plan, NULL) == PM_OK);
     REQUIRE(pm_workspace_new(c->plan, 1, &c->one) == PM_OK);
     REQUIRE(pm_workspace_new(c->plan, PM_LANES, &c->eight) == PM_OK);
 }

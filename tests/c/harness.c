@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 static int failures = 0;
 static int64_t checks = 0;
@@ -45,6 +46,23 @@ void test_require(int ok, const char *text, const char *file, int line) {
     if (!ok) {
         exit(1);
     }
+}
+
+/* ---- time ------------------------------------------------------------------------------------------------------- */
+
+static int64_t clock_now = 0;
+static int64_t clock_step = 1;
+
+int test_timespec_get(struct timespec *time, int base) {
+    clock_now += clock_step;
+    time->tv_sec = clock_now;
+    time->tv_nsec = 0;
+    return base;
+}
+
+void test_set_clock(int64_t seconds, int64_t step) {
+    clock_now = seconds;
+    clock_step = step;
 }
 
 /* ---- allocation ------------------------------------------------------------------------------------------------- */

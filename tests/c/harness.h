@@ -46,6 +46,11 @@ void *test_calloc(size_t count, size_t size);
 void *test_realloc(void *p, size_t size);
 void test_free(void *p);
 
+/* The clock of the core: every look at it is one second later than the last, or the time it is set to. */
+struct timespec;
+int test_timespec_get(struct timespec *time, int base);
+void test_set_clock(int64_t seconds, int64_t step);
+
 /* SplitMix64. */
 uint64_t random_next(uint64_t *state);
 int32_t random_below(uint64_t *state, int32_t n);

@@ -25,7 +25,7 @@ static void check_components(const chain *c) {
     int32_t block_of[CHAIN_VERTICES];
     int32_t n_rows = 0;
     int32_t n_blocks = 0;
-    REQUIRE(pm_components(&c->graph, &n_rows, &n_blocks, order, block_ptr) == PM_OK);
+    REQUIRE(pm_components(&c->graph, NULL, &n_rows, &n_blocks, order, block_ptr) == PM_OK);
     set_reach(c);
     int32_t expected = 0;
     for (int32_t v = 0; v < c->n_vertices; v++) {

@@ -1,4 +1,4 @@
-/* covariance.c */
+/* covariance.c, variance.c */
 #include <math.h>
 
 #include "chain.h"
@@ -117,6 +117,112 @@ static void random_chains(void) {
     }
 }
 
+/* M/M/1/K from empty until full, loads down to 1e-6: passage times from k to k + 1 are independent, and their variances add up. */
+static void rare_absorption(void) {
+    enum { K = 8 };
+    for (int e = 0; e <= 12; e++) {
+        const double up = pow(10.0, -e);
+        chain *c = chain_new(K + 2, 0, 0);
+        double ones[CHAIN_VERTICES];
+        chain_edge(c, 0, 1, 1.0, NULL);
+        for (int32_t v = 1; v <= K; v++) { /* vertex v: v - 1 customers */
+            chain_edge(c, v, v + 1, up, NULL);
+            if (v > 1) {
+                chain_edge(c, v, v - 1, 1.0, NULL);
+            }
+        }
+        chain_plan(c);
+        long double mean = 0.0L;
+        long double variance = 0.0L;
+        long double m = 0.0L;
+        long double s2 = 0.0L;
+        for (int k = 0; k < K; k++) {
+            const long double down = k > 0 ? 1.0L : 0.0L;
+            const long double p_down = down / (down + up);
+            const long double previous = m;
+            m = (1.0L + down * previous) / up;
+            /* T = sojourn + (with p_down) passage back + T again. */
+            s2 = (1.0L / ((down + up) * (down + up)) + p_down * s2 + p_down * (1.0L - p_down) * (previous + m) * (previous + m)) / (1.0L - p_down);
+            mean += m;
+            variance += s2;
+        }
+        for (int i = 0; i < CHAIN_VERTICES; i++) {
+            ones[i] = 1.0;
+        }
+        double out_mean;
+        double out;
+        CHECK_INT(pm_covariance(c->plan, c->one, 1, NULL, 1, ones, &out_mean, &out, NULL), PM_OK);
+        CHECK_CLOSE(out_mean, (double)mean, 1e-14);
+        CHECK_CLOSE(out, (double)variance, 1e-13);
+        chain_free(c);
+    }
+}
+
+/* A coin decides between rewards 0 and 1, then a sure step earns 1e17: variance 1/4. Nothing is left of it in E[Y^2]. */
+static void a_coin_before_a_large_reward(void) {
+    chain *c = chain_new(5, 0, 1);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    chain_edge(c, 0, 2, 1.0, NULL);
+    chain_edge(c, 1, 3, 1.0, NULL);
+    chain_edge(c, 2, 3, 1.0, NULL);
+    chain_edge(c, 3, 4, 1.0, NULL);
+    chain_plan(c);
+    const double rewards[2][5] = {{0.0, 0.0, 1.0, 1e17, 0.0}, {0.0, 3.0, 1.0, 0.0, 0.0}};
+    double mean[2];
+    double out[4];
+    CHECK_INT(pm_covariance(c->plan, c->one, 1, NULL, 2, rewards[0], mean, out, NULL), PM_OK);
+    CHECK_CLOSE(out[0], 0.25, 1e-15);
+    CHECK_CLOSE(out[1], -0.5, 1e-15);
+    CHECK_CLOSE(out[3], 1.0, 1e-15);
+    chain_free(c);
+}
+
+/* From v customers until empty, each busy period by itself: variances add up, and those of eight thetas stand beside one. */
+static void from_every_vertex(void) {
+    const double up[] = {1.0};
+    chain *c = chain_new(8, 1, 0);
+    chain_edge(c, 0, 6, 1.0, NULL);
+    for (int32_t v = 1; v <= 6; v++) {
+        chain_edge(c, v, v == 1 ? 7 : v - 1, 2.0, NULL);
+        if (v < 6) {
+            chain_edge(c, v, v + 1, 0.0, up);
+        }
+    }
+    chain_plan(c);
+    double theta[9];
+    double out[9][8];
+    for (int i = 0; i < 9; i++) {
+        theta[i] = pow(10.0, i - 2);
+    }
+    CHECK_INT(pm_vertex_variance(c->plan, c->eight, 9, theta, NULL, NULL, out[0], NULL), PM_OK);
+    for (int i = 0; i < 9; i++) {
+        long double m = 0.0L;
+        long double s2 = 0.0L;
+        double expected[8] = {0.0};
+        for (int32_t v = 6; v >= 1; v--) { /* passage from v to v - 1 */
+            const long double rate = v < 6 ? theta[i] : 0.0L;
+            const long double p = rate / (rate + 2.0L);
+            const long double previous = m;
+            m = (1.0L + rate * previous) / 2.0L;
+            s2 = (1.0L / ((rate + 2.0L) * (rate + 2.0L)) + p * s2 + p * (1.0L - p) * (previous + m) * (previous + m)) / (1.0L - p);
+            for (int32_t from = v; from <= 6; from++) {
+                expected[from] += (double)s2;
+            }
+        }
+        CHECK(out[i][7] == 0.0);
+        CHECK_CLOSE(out[i][0], expected[6], 1e-12);
+        for (int32_t v = 1; v <= 6; v++) {
+            CHECK_CLOSE(out[i][v], expected[v], 1e-12);
+        }
+        double alone[8];
+        CHECK_INT(pm_vertex_variance(c->plan, c->one, 1, theta + i, NULL, NULL, alone, NULL), PM_OK);
+        for (int v = 0; v < 8; v++) {
+            CHECK(alone[v] == out[i][v]);
+        }
+    }
+    chain_free(c);
+}
+
 static void arguments(void) {
     chain *c = chain_erlang(2, 1.0);
     double out[4];
@@ -129,6 +235,9 @@ int main(void) {
     RUN(hypoexponential);
     RUN(no_cancellation);
     RUN(random_chains);
+    RUN(rare_absorption);
+    RUN(a_coin_before_a_large_reward);
+    RUN(from_every_vertex);
     RUN(arguments);
     return test_end();
 }

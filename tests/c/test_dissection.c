@@ -27,7 +27,7 @@ static void link_both(int32_t i, int32_t j) { b.edge[i][j] = b.edge[j][i] = 1; }
 
 static int64_t cost_of(const int32_t *order) {
     pm_fill fill;
-    REQUIRE(pm_block_fill(&b.block, order, b.block.n, -1, &fill) == PM_OK);
+    REQUIRE(pm_block_fill(&b.block, order, b.block.n, NULL, NULL, &fill) == PM_OK);
     const int64_t operations = fill.operations;
     pm_fill_release(&fill);
     return operations;
@@ -39,7 +39,7 @@ static void random_blocks(void) {
         int32_t order[BLOCK_MAX];
         const int32_t n = 1 + random_below(&state, BLOCK_MAX);
         block_random(&b, &state, n, random_unit(&state) * random_unit(&state) * 0.2);
-        REQUIRE(pm_dissection_order(&b.block, order) == PM_OK);
+        REQUIRE(pm_dissection_order(&b.block, NULL, order) == PM_OK);
         CHECK(is_permutation(n, order));
     }
 }
@@ -55,7 +55,7 @@ static void disconnected(void) {
         }
     }
     block_rows(&b, n);
-    REQUIRE(pm_dissection_order(&b.block, order) == PM_OK);
+    REQUIRE(pm_dissection_order(&b.block, NULL, order) == PM_OK);
     CHECK(is_permutation(n, order));
 }
 
@@ -69,7 +69,7 @@ static void complete(void) {
         }
     }
     block_rows(&b, n);
-    REQUIRE(pm_dissection_order(&b.block, order) == PM_OK);
+    REQUIRE(pm_dissection_order(&b.block, NULL, order) == PM_OK);
     CHECK(is_permutation(n, order));
 }
 
@@ -82,7 +82,7 @@ static void path(void) {
         link_both(i, i + 1);
     }
     block_rows(&b, n);
-    REQUIRE(pm_dissection_order(&b.block, order) == PM_OK);
+    REQUIRE(pm_dissection_order(&b.block, NULL, order) == PM_OK);
     CHECK(is_permutation(n, order));
     CHECK(cost_of(order) <= 4 * n);
 }
@@ -116,7 +116,7 @@ static void grid(void) {
     b.block.n = N;
     b.block.row_ptr = row_ptr;
     b.block.row_col = row_col;
-    REQUIRE(pm_dissection_order(&b.block, order) == PM_OK);
+    REQUIRE(pm_dissection_order(&b.block, NULL, order) == PM_OK);
     CHECK(2 * cost_of(order) < cost_of(natural));
 }
 

@@ -10,7 +10,7 @@ static void check_fill(const int32_t *order) {
     const int32_t n = b.block.n;
     const int64_t operations = block_eliminate(&b, order, filled);
     pm_fill fill;
-    REQUIRE(pm_block_fill(&b.block, order, n, -1, &fill) == PM_OK);
+    REQUIRE(pm_block_fill(&b.block, order, n, NULL, NULL, &fill) == PM_OK);
     CHECK_INT(fill.operations, operations);
     for (int32_t i = 0; i < n; i++) {
         int64_t k = fill.lower_ptr[i];
@@ -36,10 +36,10 @@ static void check_fill(const int32_t *order) {
     CHECK(fill.lower_col == NULL);
     pm_fill_release(&fill); /* twice does no harm */
 
-    CHECK_INT(pm_block_fill(&b.block, order, n, operations, &fill), PM_OK);
+    CHECK_INT(pm_block_fill(&b.block, order, n, &(pm_budget){operations, INT64_MAX}, NULL, &fill), PM_OK);
     pm_fill_release(&fill);
     if (operations > 0) {
-        CHECK_INT(pm_block_fill(&b.block, order, n, operations - 1, &fill), PM_E_LIMIT);
+        CHECK_INT(pm_block_fill(&b.block, order, n, &(pm_budget){operations - 1, INT64_MAX}, NULL, &fill), PM_E_LIMIT);
     }
 }
 
@@ -59,7 +59,7 @@ static void check_partial(const int32_t *order, int32_t m) {
         }
     }
     pm_fill fill;
-    REQUIRE(pm_block_fill(&b.block, order, m, -1, &fill) == PM_OK);
+    REQUIRE(pm_block_fill(&b.block, order, m, NULL, NULL, &fill) == PM_OK);
     for (int32_t i = 0; i < n; i++) {
         int64_t lower = fill.lower_ptr[i];
         int64_t upper = fill.upper_ptr[i];
@@ -112,7 +112,7 @@ static void many_rows(void) {
     row_ptr[N] = used;
     const pm_block path = {0, N, row_ptr, row_col};
     pm_fill fill;
-    REQUIRE(pm_block_fill(&path, order, N, -1, &fill) == PM_OK);
+    REQUIRE(pm_block_fill(&path, order, N, NULL, NULL, &fill) == PM_OK);
     CHECK_INT(fill.n_lower, N - 1);
     CHECK_INT(fill.n_upper, N - 1);
     CHECK_INT(fill.operations, N - 1);
@@ -125,7 +125,7 @@ static void many_rows(void) {
     for (int32_t i = 0; i < N; i++) {
         order[i] = i < N / 2 ? 2 * i + 1 : 2 * (i - N / 2);
     }
-    REQUIRE(pm_block_fill(&path, order, N, -1, &fill) == PM_OK);
+    REQUIRE(pm_block_fill(&path, order, N, NULL, NULL, &fill) == PM_OK);
     CHECK_INT(fill.n_lower, 2 * (N - 1) - (N / 2 - 1) - N / 2 + N / 2 - 1);
     pm_fill_release(&fill);
     free(row_ptr);

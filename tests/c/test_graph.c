@@ -126,7 +126,7 @@ static void only_a_start(void) {
     chain_graph(c);
     CHECK_INT(check(c), PM_OK);
     pm_symbolic *symbolic = NULL;
-    CHECK_INT(pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, &symbolic, &where), PM_E_PATTERN);
+    CHECK_INT(pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, NULL, NULL, &symbolic, &where), PM_E_PATTERN);
     CHECK(symbolic == NULL);
     chain_free(c);
 }

@@ -46,6 +46,26 @@ static void aligned_and_writable_to_the_end(void) {
     }
 }
 
+static void parts(void) {
+    double *one = NULL;
+    double *two = NULL;
+    double *three = NULL;
+    double *memory = NULL;
+    const pm_part good[] = {{&one, 3}, {&two, 0}, {&three, 17}};
+    CHECK_INT(pm_alloc_parts(good, 3, &memory), PM_OK);
+    CHECK(one == memory && two == one + 8 && three == two);
+    for (int i = 0; i < 17; i++) {
+        three[i] = 1.0;
+    }
+    pm_free_aligned(memory);
+    const pm_part negative[] = {{&one, 3}, {&two, -1}};
+    CHECK_INT(pm_alloc_parts(negative, 2, &memory), PM_E_MEMORY);
+    CHECK(memory == NULL);
+    const pm_part large[] = {{&one, INT64_MAX / 100}, {&two, INT64_MAX / 100}};
+    CHECK_INT(pm_alloc_parts(large, 2, &memory), PM_E_MEMORY);
+    CHECK(memory == NULL);
+}
+
 static void workspace_arrays(void) {
     chain *c = chain_random(3, 9, 2, 0.4, 2, 0);
     pm_workspace *w = c->one;
@@ -55,11 +75,11 @@ static void workspace_arrays(void) {
     const pm_workspace *ws[] = {c->one, c->eight};
     for (int i = 0; i < 2; i++) {
         const double *arrays[] = {ws[i]->theta, ws[i]->slot, ws[i]->lower, ws[i]->upper, ws[i]->exit, ws[i]->pivot,
-                                  ws[i]->total, ws[i]->acc, ws[i]->x, ws[i]->y, ws[i]->z, ws[i]->slot_bar};
+                                  ws[i]->total, ws[i]->acc, ws[i]->x, ws[i]->y, ws[i]->z};
         const int64_t counts[] = {c->n_params, c->plan->n_slots, c->n_lower, c->n_upper, c->pattern.n_rows, c->pattern.n_rows,
                                   c->pattern.n_rows, c->plan->max_block, c->pattern.n_rows, c->pattern.n_rows,
-                                  c->pattern.n_rows, c->plan->n_slots};
-        for (int a = 0; a < 12; a++) {
+                                  c->pattern.n_rows};
+        for (int a = 0; a < 11; a++) {
             CHECK_INT((int64_t)((uintptr_t)arrays[a] % 64), 0);
             if (a > 0) {
                 CHECK(arrays[a] >= arrays[a - 1] + counts[a - 1] * ws[i]->lanes);
@@ -75,6 +95,7 @@ int main(void) {
     RUN(nothing_is_a_pointer);
     RUN(zeroed);
     RUN(aligned_and_writable_to_the_end);
+    RUN(parts);
     RUN(workspace_arrays);
     return test_end();
 }

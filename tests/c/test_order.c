@@ -80,7 +80,7 @@ static void cheapest_of_all(void) {
         int32_t kind = -1;
         const int32_t n = 1 + random_below(&state, i < 140 ? 40 : BLOCK_MAX);
         block_random(&b, &state, n, random_unit(&state) * random_unit(&state) * 0.4);
-        REQUIRE(pm_block_order(&b.block, order, &kind) == PM_OK);
+        REQUIRE(pm_block_order(&b.block, NULL, NULL, order, &kind, NULL) == PM_OK);
         REQUIRE(is_permutation(n, order));
         const int64_t cost = block_eliminate(&b, order, filled);
         CHECK_INT(kind == PM_ORDER_TRIVIAL, n == 1);
@@ -98,7 +98,7 @@ static void cheapest_of_all(void) {
         int64_t cheapest = least <= bfs ? (least <= reverse ? least : reverse) : (bfs <= reverse ? bfs : reverse);
         int64_t dissection = cheapest + 1;
         if (n >= PM_DISSECTION_MIN) {
-            REQUIRE(pm_dissection_order(&b.block, other) == PM_OK);
+            REQUIRE(pm_dissection_order(&b.block, NULL, other) == PM_OK);
             dissection = block_eliminate(&b, other, filled);
             cheapest = dissection < cheapest ? dissection : cheapest;
         }
@@ -123,11 +123,11 @@ static void a_complete_block_is_seen_at_once(void) {
             }
         }
         block_rows(&b, n);
-        REQUIRE(pm_block_order(&b.block, order, &kind) == PM_OK);
+        REQUIRE(pm_block_order(&b.block, NULL, NULL, order, &kind, NULL) == PM_OK);
         CHECK_INT(kind, PM_ORDER_LEAST_FILL);
         CHECK(is_permutation(n, order));
         pm_fill fill;
-        REQUIRE(pm_block_fill(&b.block, order, n, -1, &fill) == PM_OK);
+        REQUIRE(pm_block_fill(&b.block, order, n, NULL, NULL, &fill) == PM_OK);
         int64_t expected = 0;
         for (int64_t m = n; m > 0; m--) {
             expected += (m - 1) * (m - 1);
@@ -150,7 +150,7 @@ static void a_wheel(void) {
     block_rows(&b, n);
     int32_t order[BLOCK_MAX];
     int32_t kind = 0;
-    REQUIRE(pm_block_order(&b.block, order, &kind) == PM_OK);
+    REQUIRE(pm_block_order(&b.block, NULL, NULL, order, &kind, NULL) == PM_OK);
     CHECK(block_eliminate(&b, order, filled) < 20 * n);
 }
 
@@ -211,12 +211,12 @@ static void a_bad_candidate_takes_no_time(void) {
     uint8_t *seen = calloc((size_t)n, sizeof *seen);
     REQUIRE(order != NULL && seen != NULL);
     int32_t kind = 0;
-    REQUIRE(pm_block_order(&block, order, &kind) == PM_OK);
+    REQUIRE(pm_block_order(&block, NULL, NULL, order, &kind, NULL) == PM_OK);
     pm_fill fill;
-    REQUIRE(pm_block_fill(&block, order, n, -1, &fill) == PM_OK);
+    REQUIRE(pm_block_fill(&block, order, n, NULL, NULL, &fill) == PM_OK);
     CHECK(fill.operations <= n);
     pm_fill_release(&fill);
-    REQUIRE(pm_dissection_order(&block, order) == PM_OK);
+    REQUIRE(pm_dissection_order(&block, NULL, order) == PM_OK);
     for (int32_t i = 0; i < n; i++) {
         CHECK(!seen[order[i]]);
         seen[order[i]] = 1;

@@ -43,7 +43,7 @@ static void copy(const chain *c, damaged *d) {
 static int try_plan(const chain *c, const damaged *d, pm_plan **out) {
     pm_plan *plan = NULL;
     pm_where where;
-    const int status = pm_plan_new(&c->graph, &c->sizes, &d->pattern, d->n_lower, d->n_upper, &plan, &where);
+    const int status = pm_plan_new(&c->graph, &c->sizes, &d->pattern, d->n_lower, d->n_upper, NULL, &plan, &where);
     CHECK_INT(plan == NULL, status != PM_OK);
     if (out != NULL) {
         *out = plan;
@@ -196,7 +196,51 @@ static void random_damage(void) {
 
 static void free_nothing(void) { pm_plan_free(NULL); }
 
+/* Without a pattern: the same bits of distributions, weights and draws; no call that eliminates. */
+static void the_graph_alone(void) {
+    static double a[3][64];
+    static double b[3][64];
+    const double times[] = {0.0, 1.0, 7.0, 300.0};
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        chain *c = chain_random(seed, 5 + 4 * (int32_t)seed, 2, 0.1, 1, (int)(seed % 2));
+        const double theta[] = {0.7};
+        pm_plan *alone = NULL;
+        pm_workspace *ws = NULL;
+        REQUIRE(pm_plan_new(&c->graph, &c->sizes, NULL, 0, 0, NULL, &alone, NULL) == PM_OK);
+        REQUIRE(pm_workspace_new(alone, 1, &ws) == PM_OK);
+        const pm_plan *plans[] = {c->plan, alone};
+        pm_workspace *spaces[] = {c->one, ws};
+        for (int i = 0; i < 2; i++) {
+            double(*to)[64] = i == 0 ? a : b;
+            pm_uniform *u = NULL;
+            pm_sampler *s = NULL;
+            REQUIRE(pm_uniform_new(plans[i], &u) == PM_OK);
+            CHECK_INT(pm_uniform_eval(plans[i], spaces[i], u, 1, theta, NULL, 4, times, 1e-12, 1000000, to[0], to[0] + 4, to[0] + 8, NULL),
+                      PM_OK);
+            CHECK_INT(pm_uniform_grad(plans[i], spaces[i], u, 1, theta, 4, times, 1e-12, 1000000, to[1], to[1] + 4, NULL), PM_OK);
+            REQUIRE(pm_sampler_new(plans[i], &s) == PM_OK);
+            CHECK_INT(pm_sampler_set(plans[i], spaces[i], s, theta, NULL, NULL), PM_OK);
+            CHECK_INT(pm_sampler_draw(plans[i], s, 3, 0, 64, 1000000, NULL, to[2], NULL), PM_OK);
+            pm_uniform_free(u);
+            pm_sampler_free(s);
+        }
+        CHECK(memcmp(a, b, sizeof a) == 0);
+        double value = 0.0;
+        uint8_t keep[CHAIN_VERTICES] = {1};
+        pm_censored *censored = NULL;
+        CHECK_INT(pm_moments(alone, ws, 1, theta, 1, NULL, &value, NULL), PM_E_ARGUMENT);
+        CHECK_INT(pm_moments_grad(alone, ws, 1, theta, 1, NULL, &value, &value, NULL), PM_E_ARGUMENT);
+        CHECK_INT(pm_sojourn(alone, ws, 1, theta, a[0], NULL), PM_E_ARGUMENT);
+        CHECK_INT(pm_censored_new(alone, keep, NULL, &censored, NULL), PM_E_ARGUMENT);
+        pm_workspace_free(ws);
+        pm_plan_free(alone);
+        CHECK_INT(pm_plan_new(&c->graph, &c->sizes, NULL, 1, 0, NULL, &alone, NULL), PM_E_PATTERN);
+        chain_free(c);
+    }
+}
+
 int main(void) {
+    RUN(the_graph_alone);
     RUN(counts);
     RUN(a_bad_graph_is_refused_first);
     RUN(an_entry_too_few);

@@ -4,10 +4,10 @@
 #include "chain.h"
 
 static void every_code_has_its_own_text(void) {
-    for (int a = PM_E_LIMIT; a <= PM_OK; a++) {
+    for (int a = PM_E_STOPPED; a <= PM_OK; a++) {
         CHECK(strlen(pm_message(a)) > 5);
         CHECK(strcmp(pm_message(a), "unknown status") != 0);
-        for (int b = PM_E_LIMIT; b < a; b++) {
+        for (int b = PM_E_STOPPED; b < a; b++) {
             CHECK(strcmp(pm_message(a), pm_message(b)) != 0);
         }
     }

@@ -72,7 +72,7 @@ static void the_pattern_of_the_whole(void) {
 static int try_order(const chain *c, int32_t n_rows, int32_t n_blocks, const int32_t *order, const int32_t *block_ptr) {
     pm_symbolic *symbolic = NULL;
     pm_where where;
-    const int status = pm_symbolic_new(&c->graph, n_rows, n_blocks, order, block_ptr, &symbolic, &where);
+    const int status = pm_symbolic_new(&c->graph, n_rows, n_blocks, order, block_ptr, NULL, NULL, &symbolic, &where);
     CHECK_INT(symbolic == NULL, status != PM_OK);
     pm_symbolic_free(symbolic);
     return status;
@@ -82,7 +82,8 @@ static void the_same_order_given(void) {
     for (uint64_t seed = 0; seed < 20; seed++) {
         chain *c = chain_random(seed, 12, 2, 0.2, 0, 0);
         pm_symbolic *again = NULL;
-        REQUIRE(pm_symbolic_new(&c->graph, c->pattern.n_rows, c->pattern.n_blocks, c->pattern.order, c->pattern.block_ptr, &again,
+        REQUIRE(pm_symbolic_new(&c->graph, c->pattern.n_rows, c->pattern.n_blocks, c->pattern.order, c->pattern.block_ptr, NULL,
+                                       NULL, &again,
                                 NULL) == PM_OK);
         pm_pattern s;
         pm_symbolic_pattern(again, &s);

@@ -29,10 +29,10 @@ static void open_program(program_graph *p, const int32_t *edge_slot) {
                           program_op, program_a, program_b};
     p->sizes = (pm_graph_sizes){3, 3};
     REQUIRE(pm_graph_check(&p->graph, &p->sizes, NULL) == PM_OK);
-    REQUIRE(pm_symbolic_new(&p->graph, 0, 0, NULL, NULL, &p->symbolic, NULL) == PM_OK);
+    REQUIRE(pm_symbolic_new(&p->graph, 0, 0, NULL, NULL, NULL, NULL, &p->symbolic, NULL) == PM_OK);
     pm_pattern pattern;
     pm_symbolic_pattern(p->symbolic, &pattern);
-    REQUIRE(pm_plan_new(&p->graph, &p->sizes, &pattern, 0, 0, &p->plan, NULL) == PM_OK);
+    REQUIRE(pm_plan_new(&p->graph, &p->sizes, &pattern, 0, 0, NULL, &p->plan, NULL) == PM_OK);
     REQUIRE(pm_workspace_new(p->plan, 1, &p->ws[0]) == PM_OK);
     REQUIRE(pm_workspace_new(p->plan, 8, &p->ws[1]) == PM_OK);
 }
@@ -121,15 +121,19 @@ static void pullback(void) {
         const int32_t lanes = w == 0 ? 1 : 8;
         double theta[8][2];
         double grad[16] = {0.0};
+        double grad_bound[16] = {0.0};
+        double bars[64 * 8];
+        double bounds[64 * 8] = {0.0};
         for (int l = 0; l < lanes; l++) {
             theta[l][0] = 0.3 + 0.1 * l;
             theta[l][1] = 2.0 + 0.2 * l;
         }
         REQUIRE(pm_load_theta(p.plan, p.ws[w], 0, lanes, theta[0], NULL) == PM_OK);
+        REQUIRE(p.plan->n_slots <= 64);
         for (int32_t i = 0; i < p.plan->n_slots * lanes; i++) {
-            p.ws[w]->slot_bar[i] = i / lanes == 6 ? 3.0 : i / lanes == 3 ? -1.5 : 0.0;
+            bars[i] = i / lanes == 6 ? 3.0 : i / lanes == 3 ? -1.5 : 0.0;
         }
-        pm_weights_pullback(p.plan, p.ws[w], grad);
+        pm_passes_for(p.ws[w])->pull(p.plan, p.ws[w], 1e-15, bars, bounds, grad, grad_bound);
         for (int l = 0; l < lanes; l++) {
             for (int j = 0; j < 2; j++) {
                 double value[2];
@@ -141,12 +145,36 @@ static void pullback(void) {
                     REQUIRE(pm_weights(p.plan, p.ws[0], 1, moved, out, NULL) == PM_OK);
                     value[side] = 3.0 * out[2] - 1.5 * out[1];
                 }
-                /* pm_weights on the one-lane workspace has overwritten its slots, not the bars */
                 CHECK_CLOSE(grad[l * 2 + j], (value[1] - value[0]) / (2 * h), 1e-8);
+                CHECK(grad_bound[l * 2 + j] > 0.0 && grad_bound[l * 2 + j] < 1e-13);
             }
         }
     }
     close_program(&p);
+}
+
+/* A weight that is a small difference of large terms keeps its digits: 1 - theta, in each lane by itself. */
+static void cancellation(void) {
+    const double minus[] = {-0.1};
+    chain *c = chain_new(3, 1, 0);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    chain_edge(c, 1, 2, 1.0, minus);
+    chain_plan(c);
+    double theta[8];
+    double out[8][2];
+    for (int l = 0; l < 8; l++) {
+        theta[l] = 10.0 - ldexp(1.0, -5 * l);
+    }
+    CHECK_INT(pm_weights(c->plan, c->eight, 8, theta, out[0], NULL), PM_OK);
+    for (int l = 0; l < 8; l++) {
+        /* 0.1 is 2^-56 * 7205759403792794, a little more than a tenth, so that 1 - 0.1 theta is exact in these parts. */
+        const double expected = ldexp(7205759403792794.0, -56) * ldexp(1.0, -5 * l) - ldexp(4.0, -56);
+        CHECK_CLOSE(out[l][1], expected, 2.3e-16);
+        double alone[2];
+        CHECK_INT(pm_weights(c->plan, c->one, 1, theta + l, alone, NULL), PM_OK);
+        CHECK(alone[1] == out[l][1]);
+    }
+    chain_free(c);
 }
 
 /* Lanes beyond the batch repeat the last theta, and do not count. */
@@ -196,6 +224,7 @@ int main(void) {
     RUN(refused_weights);
     RUN(what_is_no_weight_may_be_negative);
     RUN(pullback);
+    RUN(cancellation);
     RUN(batches_of_any_length);
     RUN(probabilities_above_one);
     return test_end();

@@ -20,6 +20,8 @@ def declarations() -> str:
             lines.append(f"#define {constant[1]} ...")
         elif not line.startswith("#"):
             lines.append(line)
+    # What `pm_control.poll` points to; phasic_models.core.stopping defines it.
+    lines.append('extern "Python" int32_t pm_python_poll(void *);')
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ static int compare_int32(const void *a, const void *b) {
  * pattern incomplete, so the search starts anew from each. Vertex 0 has no in-edge: it is a component by itself, and it is
  * visited last so that it also comes last. Vertices of a block ascend.
  */
-int pm_components(const pm_graph *g, int32_t *n_rows_out, int32_t *n_blocks_out, int32_t *order, int32_t *block_ptr) {
+int pm_components(const pm_graph *g, pm_control *control, int32_t *n_rows_out, int32_t *n_blocks_out, int32_t *order, int32_t *block_ptr) {
     const int32_t n = g->n_vertices;
     int status = PM_E_MEMORY;
     int32_t *index = pm_alloc_zero(n, sizeof *index); /* 0: not seen; else 1 + discovery number */
@@ -44,6 +44,10 @@ int pm_components(const pm_graph *g, int32_t *n_rows_out, int32_t *n_blocks_out,
         stack[top++] = root;
         on_stack[root] = 1;
         while (depth >= 0) {
+            if (pm_stop(control, 8)) {
+                status = PM_E_STOPPED;
+                goto out;
+            }
             const int32_t v = call[depth];
             if (next[v] < g->edge_ptr[v + 1]) {
                 const int32_t w = g->edge_target[next[v]++];

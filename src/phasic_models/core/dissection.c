@@ -25,7 +25,7 @@ typedef struct dissection {
 static int neighbours(const pm_block *b, dissection *d) {
     const int64_t edges = b->row_ptr[b->n];
     if (edges > INT32_MAX / 2) {
-        return PM_E_MEMORY;
+        return PM_E_LIMIT;
     }
     d->ptr = pm_alloc_zero((int64_t)b->n + 2, sizeof *d->ptr);
     d->col = pm_alloc(2 * edges, sizeof *d->col);
@@ -168,7 +168,7 @@ static void release(dissection *d) {
     free(d->queue);
 }
 
-int pm_dissection_order(const pm_block *block, int32_t *order) {
+int pm_dissection_order(const pm_block *block, pm_control *control, int32_t *order) {
     const int32_t n = block->n;
     dissection d = {NULL, NULL, order, NULL, NULL, NULL, NULL, 0, 0};
     int status = neighbours(block, &d);
@@ -177,8 +177,10 @@ int pm_dissection_order(const pm_block *block, int32_t *order) {
     d.level = pm_alloc_zero(n, sizeof *d.level);
     d.seen = pm_alloc_zero(n, sizeof *d.seen);
     d.queue = pm_alloc(n, sizeof *d.queue);
-    if (status != PM_OK || todo == NULL || d.part == NULL || d.level == NULL || d.seen == NULL || d.queue == NULL) {
+    if (status == PM_OK && (todo == NULL || d.part == NULL || d.level == NULL || d.seen == NULL || d.queue == NULL)) {
         status = PM_E_MEMORY;
+    }
+    if (status != PM_OK) {
         goto out;
     }
     for (int32_t v = 0; v < n; v++) {
@@ -192,6 +194,10 @@ int pm_dissection_order(const pm_block *block, int32_t *order) {
         const int32_t low = todo[--top];
         int32_t a = 0;
         int32_t b = 0;
+        if (pm_stop(control, 64 * ((int64_t)high - low))) {
+            status = PM_E_STOPPED;
+            goto out;
+        }
         if (high - low <= LEAF || !split(&d, low, high, &a, &b)) {
             continue;
         }

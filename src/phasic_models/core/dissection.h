@@ -7,6 +7,6 @@
 /* Blocks below this size have nothing to gain. */
 #define PM_DISSECTION_MIN 64
 
-int pm_dissection_order(const pm_block *block, int32_t *order);
+int pm_dissection_order(const pm_block *block, pm_control *control, int32_t *order);
 
 #endif

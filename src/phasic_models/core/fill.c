@@ -74,7 +74,8 @@ static int32_t bitset_take(bitset *s, int32_t from) {
     return -1;
 }
 
-int pm_block_fill(const pm_block *block, const int32_t *order, int32_t n_eliminate, int64_t limit, pm_fill *out) {
+int pm_block_fill(const pm_block *block, const int32_t *order, int32_t n_eliminate, const pm_budget *budget, pm_control *control,
+                  pm_fill *out) {
     const int32_t n = block->n;
     int status = PM_E_MEMORY;
     pm_fill f = {0, 0, NULL, NULL, NULL, NULL, 0};
@@ -94,6 +95,7 @@ int pm_block_fill(const pm_block *block, const int32_t *order, int32_t n_elimina
     }
     f.lower_ptr[0] = f.upper_ptr[0] = 0;
     for (int32_t i = 0; i < n; i++) {
+        pm_done(control, i);
         const int32_t v = order[i];
         for (int32_t e = block->row_ptr[v]; e < block->row_ptr[v + 1]; e++) {
             bitset_add(&marks, position[block->row_col[e]]);
@@ -111,8 +113,12 @@ int pm_block_fill(const pm_block *block, const int32_t *order, int32_t n_elimina
                 }
             }
             f.operations++;
-            if (limit >= 0 && f.operations > limit) {
+            if (budget != NULL && f.operations > budget->operations) {
                 status = PM_E_LIMIT;
+                goto out;
+            }
+            if (pm_stop(control, 2 * (f.upper_ptr[j + 1] - f.upper_ptr[j]) + 4)) {
+                status = PM_E_STOPPED;
                 goto out;
             }
         }
@@ -120,6 +126,14 @@ int pm_block_fill(const pm_block *block, const int32_t *order, int32_t n_elimina
             if (list_push(&upper, j) != PM_OK) {
                 goto out;
             }
+        }
+        if (budget != NULL && lower.size + upper.size > budget->entries) {
+            status = PM_E_LIMIT;
+            goto out;
+        }
+        if (pm_stop(control, 32)) {
+            status = PM_E_STOPPED;
+            goto out;
         }
         f.lower_ptr[i + 1] = lower.size;
         f.upper_ptr[i + 1] = upper.size;

@@ -1,167 +1,155 @@
 /*
- * Derivatives of moments by theta, in reverse mode: with A x = r, the derivative of x at the start by a weight u -> v is
- * z[u] (x[v] - x[u]), where z solves the transposed system. One more solve per moment; nothing is differenced numerically.
+ * Derivatives of moments by theta, in reverse mode: one pass to the start for each moment, one back for each adjoint, and differences
+ * of moments along the edges. Those are first simply subtracted; where that leaves too few digits, computed without subtracting nearly
+ * equal numbers (differences.inc.h); and where a derivative is itself a difference of nearly equal numbers, in double-double.
  */
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
 #include "step.h"
 
-/* slot_bar += scale * adjoint[u] * (x[v] - x[u]) over all edges u -> v. */
-static void add_weight_bars(const pm_plan *p, pm_workspace *ws, double scale, const double *adjoint, const double *x, int with_start) {
-    const int32_t lanes = ws->lanes;
-    const int32_t n = with_start ? p->pattern.n_rows : p->n_transient;
-    for (int32_t i = 0; i < n; i++) {
-        for (int64_t e = p->edge_start[i]; e < p->edge_end[i]; e++) {
-            double *bar = ws->slot_bar + (int64_t)p->graph.edge_slot[e] * lanes;
-            const int32_t r = p->edge_row[e];
-            for (int32_t l = 0; l < lanes; l++) {
-                const double here = x[(int64_t)i * lanes + l];
-                const double there = r < 0 ? 0.0 : x[(int64_t)r * lanes + l];
-                bar[l] += scale * (adjoint[(int64_t)i * lanes + l] * (there - here));
-            }
+/* A derivative is right to this share of itself; simple differences must do better, since their bound is the coarsest. */
+#define ACCURACY 1e-9
+#define ACCURACY_OF_SUBTRACTION 1e-10
+/* What is smaller than this share of all that was added up is zero. */
+#define NOTHING 1e-20
+
+typedef struct gradient {
+    int32_t k;
+    const double *rewards;
+    pm_scratch s;
+    double *bars;       /* (k, n_slots) numbers: adjoints of the weights */
+    double *bounds;     /* the same for doubles */
+    double *grad;       /* (k, lanes, n_params) numbers */
+    double *grad_bound;
+    double *memory;
+} gradient;
+
+static void release(gradient *g) {
+    pm_scratch_release(&g->s);
+    pm_free_aligned(g->memory);
+}
+
+static int make(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, gradient *g) {
+    memset(g, 0, sizeof *g);
+    g->k = k;
+    g->rewards = rewards;
+    const int64_t numbers = ws->extended ? 2 : ws->lanes;
+    const pm_part parts[] = {
+        {&g->bars, (int64_t)k * p->n_slots * numbers}, {&g->bounds, (int64_t)k * p->n_slots * ws->lanes},
+        {&g->grad, (int64_t)k * p->graph.n_params * numbers}, {&g->grad_bound, (int64_t)k * p->graph.n_params * ws->lanes},
+    };
+    int status = pm_alloc_parts(parts, sizeof parts / sizeof parts[0], &g->memory);
+    if (status == PM_OK) {
+        status = pm_scratch_make(p, ws, k, 1, &g->s);
+    }
+    return status;
+}
+
+/* Derivatives of all moments for all lanes, from moments and adjoints. */
+static void differentiate(const pm_plan *p, pm_workspace *ws, gradient *g, int subtract) {
+    const pm_passes *passes = pm_passes_for(ws);
+    const int64_t numbers = ws->extended ? 2 : ws->lanes;
+    memset(g->bars, 0, (size_t)(g->k * p->n_slots * numbers) * sizeof *g->bars);
+    memset(g->bounds, 0, (size_t)((int64_t)g->k * p->n_slots * ws->lanes) * sizeof *g->bounds);
+    memset(g->grad, 0, (size_t)(g->k * p->graph.n_params * numbers) * sizeof *g->grad);
+    memset(g->grad_bound, 0, (size_t)((int64_t)g->k * p->graph.n_params * ws->lanes) * sizeof *g->grad_bound);
+    for (int32_t j = 1; j <= g->k; j++) {
+        if (subtract) {
+            passes->subtract(p, ws, &g->s.d, g->s.x + (j - 1) * p->pattern.n_rows * numbers);
+        } else {
+            passes->right_side(p, ws, j, g->rewards, g->s.x, g->s.ahead, ws->y);
+            pm_kernels_for(ws)->differences(p, ws, &g->s.d, ws->y);
+        }
+        passes->add_bars(p, ws, &g->s.d, j, g->k, g->s.z, g->bars, g->bounds);
+    }
+    for (int64_t m = 0; m < g->k; m++) {
+        passes->pull(p, ws, g->s.d.unit, g->bars + m * p->n_slots * numbers, g->bounds + m * p->n_slots * ws->lanes,
+                     g->grad + m * p->graph.n_params * numbers, g->grad_bound + m * p->graph.n_params * ws->lanes);
+    }
+}
+
+/*
+ * Copies the derivatives of a lane. Returns the first that is not right to `accuracy` nor zero beside scale (NULL: then that does not
+ * count), or -1.
+ */
+static int64_t take(const pm_plan *p, const pm_workspace *ws, const gradient *g, int32_t lane, double accuracy, const double *scale, double *out) {
+    const int32_t n = p->graph.n_params;
+    int64_t bad = -1;
+    for (int32_t m = 0; m < g->k; m++) {
+        for (int32_t j = 0; j < n; j++) {
+            const int64_t at = ((int64_t)m * ws->lanes + lane) * n + j;
+            const double value = pm_value(ws, g->grad, at);
+            const double bound = g->grad_bound[at];
+            out[(int64_t)m * n + j] = value;
+            const int good = bound <= accuracy * fabs(value) || bound == 0.0
+                             || (scale != NULL && bound <= NOTHING * scale[(int64_t)m * n + j]);
+            bad = good || bad >= 0 ? bad : (int64_t)m * n + j;
         }
     }
+    return bad;
 }
 
-static void set_start(const pm_plan *p, const pm_workspace *ws, double *b) {
-    memset(b, 0, (size_t)p->pattern.n_rows * (size_t)ws->lanes * sizeof *b);
-    for (int32_t l = 0; l < ws->lanes; l++) {
-        b[(int64_t)p->n_transient * ws->lanes + l] = 1.0;
+/* The parameter vector in `lane`, number `row`, in double-double. scale: (k, n_params), how large the terms of each derivative are. */
+static int differentiate_extended(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_t row, const double *theta, int32_t k, const double *rewards,
+                                  const double *scale, double *out, pm_where *where) {
+    pm_workspace *more = NULL;
+    gradient g;
+    int status = pm_extended_factor(p, ws, lane, row, theta, &more, where);
+    if (status != PM_OK) {
+        return status;
     }
+    status = make(p, more, k, rewards, &g);
+    if (status == PM_OK) {
+        const pm_passes *passes = pm_passes_for(more);
+        passes->forward(p, more, k, rewards, g.s.x, g.s.ahead);
+        passes->backward(p, more, k, rewards, g.s.z, g.s.behind);
+        differentiate(p, more, &g, 0);
+        const int64_t bad = take(p, more, &g, 0, ACCURACY, scale, out);
+        status = pm_stopped(ws->control);
+        if (status == PM_OK) {
+            status = pm_check_finite(out, (int64_t)k * p->graph.n_params, row, where);
+        }
+        if (status == PM_OK && bad >= 0) {
+            pm_at(where, row, bad, out[bad]);
+            status = PM_E_ACCURACY;
+        }
+    }
+    release(&g);
+    return status;
 }
 
-static void clear_bars(const pm_plan *p, pm_workspace *ws) {
-    memset(ws->slot_bar, 0, (size_t)p->n_slots * (size_t)ws->lanes * sizeof *ws->slot_bar);
-}
-
-static void read_grad(const pm_plan *p, pm_workspace *ws, int32_t n_lanes, int32_t k, int32_t j, double *lane_grad, double *out_grad) {
-    const int32_t n_params = p->graph.n_params;
-    memset(lane_grad, 0, (size_t)ws->lanes * (size_t)n_params * sizeof *lane_grad);
-    pm_weights_pullback(p, ws, lane_grad);
+/* All lanes of a group; scale: (k, n_params) scratch. */
+static int gradients_of_lanes(const pm_plan *p, pm_workspace *ws, gradient *g, int64_t first, int32_t n_lanes, const double *theta,
+                              double *scale, double *out, pm_where *where) {
+    const int64_t size = (int64_t)g->k * p->graph.n_params;
+    uint32_t bad = 0;
+    differentiate(p, ws, g, 1);
+    if (pm_stopped(ws->control) != PM_OK) {
+        return PM_E_STOPPED;
+    }
     for (int32_t l = 0; l < n_lanes; l++) {
-        memcpy(out_grad + ((int64_t)l * k + j) * n_params, lane_grad + (int64_t)l * n_params, (size_t)n_params * sizeof *out_grad);
-    }
-}
-
-/* x: the k solutions; mu_0 = z, mu_i = A'^-1 (r mu_{i-1}); moment m's adjoint of x_{m-i} is m!/(m-i)! mu_i. */
-static void continuous_grad(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, int32_t n_lanes, double *x,
-                            double *mu, double *lane_grad, double *out, double *out_grad) {
-    const int32_t lanes = ws->lanes;
-    const int32_t n = p->pattern.n_rows;
-    const int64_t size = (int64_t)n * lanes;
-    const pm_kernels *kernels = pm_kernels_for(lanes);
-    for (int32_t j = 0; j < k; j++) {
-        for (int32_t i = 0; i < n; i++) {
-            const double r = pm_row_reward(p, rewards, i);
-            for (int32_t l = 0; l < lanes; l++) {
-                const int64_t at = (int64_t)i * lanes + l;
-                ws->y[at] = j == 0 ? r : r * (j + 1) * x[(j - 1) * size + at];
+        if (take(p, ws, g, l, ACCURACY_OF_SUBTRACTION, NULL, out + l * size) >= 0) {
+            bad |= (uint32_t)1 << l;
+            for (int64_t i = 0; i < size; i++) {
+                const int64_t moment = i / p->graph.n_params;
+                scale[l * size + i] = g->grad_bound[(moment * ws->lanes + l) * p->graph.n_params + i % p->graph.n_params] / g->s.d.unit;
             }
         }
-        kernels->solve(p, ws, ws->y, x + j * size);
-        for (int32_t l = 0; l < n_lanes; l++) {
-            out[(int64_t)l * k + j] = x[j * size + (int64_t)p->n_transient * lanes + l];
+    }
+    /* Differences in double precision are for chains without traps: see pm_find_anchors. */
+    if ((bad & ~ws->failed) != 0) {
+        differentiate(p, ws, g, 0);
+    }
+    int status = pm_stopped(ws->control);
+    for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
+        const int failed = (ws->failed >> l) & 1u;
+        if (((bad >> l) & 1u) && (failed || take(p, ws, g, l, ACCURACY, NULL, out + l * size) >= 0)) {
+            status = differentiate_extended(p, ws, l, first + l, theta + (first + l) * p->graph.n_params, g->k, g->rewards, scale + l * size,
+                                            out + l * size, where);
         }
     }
-    set_start(p, ws, ws->y);
-    for (int32_t j = 0; j < k; j++) {
-        if (j > 0) {
-            for (int32_t i = 0; i < n; i++) {
-                const double r = pm_row_reward(p, rewards, i);
-                for (int32_t l = 0; l < lanes; l++) {
-                    const int64_t at = (int64_t)i * lanes + l;
-                    ws->y[at] = r * mu[(j - 1) * size + at];
-                }
-            }
-        }
-        kernels->solve_transposed(p, ws, ws->y, mu + j * size);
-    }
-    for (int32_t m = 1; m <= k; m++) {
-        clear_bars(p, ws);
-        double scale = 1.0;
-        for (int32_t i = 0; i < m; i++) {
-            add_weight_bars(p, ws, scale, mu + i * size, x + (m - 1 - i) * size, i == 0);
-            scale *= m - i;
-        }
-        read_grad(p, ws, n_lanes, k, m - 1, lane_grad, out_grad);
-    }
-}
-
-/* Discrete: also P, by which earlier moments enter later ones, depends on the weights. bars[j] collects the adjoint of h_j. */
-static void discrete_grad(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, int32_t n_lanes, double *h, double *bars,
-                          double *lane_grad, double *out, double *out_grad) {
-    const int32_t lanes = ws->lanes;
-    const int32_t n = p->pattern.n_rows;
-    const int64_t size = (int64_t)n * lanes;
-    const pm_kernels *kernels = pm_kernels_for(lanes);
-    for (int32_t j = 1; j <= k; j++) {
-        memset(ws->y, 0, (size_t)size * sizeof *ws->y);
-        double binomial = 1.0;
-        for (int32_t q = 0; q < j; q++) {
-            if (q > 0) {
-                binomial = binomial * (j - q + 1) / q;
-                pm_step_ahead(p, ws, h + (q - 1) * size, ws->x);
-            }
-            for (int32_t i = 0; i < p->n_transient; i++) {
-                double power = binomial;
-                for (int32_t s = 0; s < j - q; s++) {
-                    power *= pm_row_reward(p, rewards, i);
-                }
-                for (int32_t l = 0; l < lanes; l++) {
-                    const int64_t at = (int64_t)i * lanes + l;
-                    ws->y[at] += power * (q == 0 ? 1.0 : ws->x[at]);
-                }
-            }
-        }
-        kernels->solve(p, ws, ws->y, h + (j - 1) * size);
-        for (int32_t l = 0; l < n_lanes; l++) {
-            out[(int64_t)l * k + j - 1] = h[(j - 1) * size + (int64_t)p->n_transient * lanes + l];
-        }
-    }
-    for (int32_t m = 1; m <= k; m++) {
-        clear_bars(p, ws);
-        memset(bars, 0, (size_t)m * (size_t)size * sizeof *bars);
-        for (int32_t l = 0; l < lanes; l++) {
-            bars[(m - 1) * size + (int64_t)p->n_transient * lanes + l] = 1.0;
-        }
-        for (int32_t j = m; j >= 1; j--) {
-            kernels->solve_transposed(p, ws, bars + (j - 1) * size, ws->z);
-            add_weight_bars(p, ws, 1.0, ws->z, h + (j - 1) * size, 1);
-            double binomial = 1.0;
-            for (int32_t q = 1; q < j; q++) {
-                binomial = binomial * (j - q + 1) / q;
-                /* ws->x: the adjoint of P h_q through h_j */
-                for (int32_t i = 0; i < n; i++) {
-                    double power = i == p->n_transient ? 0.0 : binomial;
-                    for (int32_t s = 0; s < j - q; s++) {
-                        power *= pm_row_reward(p, rewards, i);
-                    }
-                    for (int32_t l = 0; l < lanes; l++) {
-                        const int64_t at = (int64_t)i * lanes + l;
-                        ws->x[at] = power * ws->z[at];
-                    }
-                }
-                add_weight_bars(p, ws, 1.0, ws->x, h + (q - 1) * size, 0);
-                double *bar = bars + (q - 1) * size;
-                for (int32_t i = 0; i < p->n_transient; i++) {
-                    for (int32_t l = 0; l < lanes; l++) {
-                        const int64_t at = (int64_t)i * lanes + l;
-                        bar[at] += ws->stay[at] * ws->x[at];
-                    }
-                    for (int64_t e = p->edge_start[i]; e < p->edge_end[i]; e++) {
-                        if (p->edge_row[e] >= 0) {
-                            const double *w = ws->slot + (int64_t)p->graph.edge_slot[e] * lanes;
-                            for (int32_t l = 0; l < lanes; l++) {
-                                bar[(int64_t)p->edge_row[e] * lanes + l] += w[l] * ws->x[(int64_t)i * lanes + l];
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        read_grad(p, ws, n_lanes, k, m - 1, lane_grad, out_grad);
-    }
+    return status;
 }
 
 int pm_moments_grad(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
@@ -169,42 +157,45 @@ int pm_moments_grad(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
     if (k < 1 || k > PM_MAX_MOMENT) {
         return PM_E_ARGUMENT;
     }
-    const int32_t n_params = p->graph.n_params;
-    const int64_t size = (int64_t)p->pattern.n_rows * ws->lanes;
-    double *x = pm_alloc_aligned(k * size);
-    double *adjoint = pm_alloc_aligned(k * size);
-    double *lane_grad = pm_alloc_aligned((int64_t)ws->lanes * n_params);
-    int status = x == NULL || adjoint == NULL || lane_grad == NULL ? PM_E_MEMORY : PM_OK;
+    const pm_asked asked = {1, rewards, NULL};
+    const int64_t width = (int64_t)k * p->graph.n_params;
+    double *scale = pm_alloc_aligned(width * ws->lanes);
+    gradient g;
+    int status = make(p, ws, k, rewards, &g);
+    if (scale == NULL) {
+        status = PM_E_MEMORY;
+    }
     for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
         int32_t n_lanes = 0;
-        status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
-        if (status != PM_OK) {
-            break;
-        }
+        status = pm_factor_lanes(p, ws, first, n_theta, theta, &asked, &n_lanes, where);
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
             if ((ws->failed >> l) & 1u) {
-                status = pm_check_absorption(p, ws, l, first + l, 1, where);
+                status = pm_check_absorption(p, ws, l, first + l, &asked, where);
+                if (status == PM_OK) {
+                    status = pm_check_derivative(p, ws, l, first + l, &asked, where);
+                }
             }
         }
         if (status != PM_OK) {
             break;
         }
-        double *value = out + first * k;
-        double *grad = out_grad + first * k * n_params;
-        if (p->graph.discrete) {
-            discrete_grad(p, ws, k, rewards, n_lanes, x, adjoint, lane_grad, value, grad);
-        } else {
-            continuous_grad(p, ws, k, rewards, n_lanes, x, adjoint, lane_grad, value, grad);
+        pm_passes_for(ws)->forward(p, ws, k, rewards, g.s.x, g.s.ahead);
+        pm_passes_for(ws)->backward(p, ws, k, rewards, g.s.z, g.s.behind);
+        status = pm_stopped(ws->control);
+        for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
+            for (int32_t j = 0; j < k; j++) {
+                out[(first + l) * k + j] = g.s.x[((int64_t)j * p->pattern.n_rows + p->n_transient) * ws->lanes + l];
+            }
+            status = pm_check_finite(out + (first + l) * k, k, first + l, where);
+        }
+        if (status == PM_OK && p->graph.n_params > 0) {
+            status = gradients_of_lanes(p, ws, &g, first, n_lanes, theta, scale, out_grad + first * width, where);
         }
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
-            status = pm_check_finite(value + (int64_t)l * k, k, first + l, where);
-            if (status == PM_OK) {
-                status = pm_check_finite(grad + (int64_t)l * k * n_params, (int64_t)k * n_params, first + l, where);
-            }
+            status = pm_check_finite(out_grad + (first + l) * width, width, first + l, where);
         }
     }
-    pm_free_aligned(x);
-    pm_free_aligned(adjoint);
-    pm_free_aligned(lane_grad);
+    release(&g);
+    pm_free_aligned(scale);
     return status;
 }

@@ -2,6 +2,7 @@
 #include "pm_internal.h"
 
 #if defined(PM_HAVE_X86_KERNELS)
+#define PM_EXTENDED 0
 #define PM_TARGET __attribute__((target("avx2")))
 #define PM_N 1
 #define PM_NAME(x) x##_1_avx2

@@ -3,6 +3,7 @@
 
 #if defined(PM_HAVE_X86_KERNELS)
 #if defined(__clang__)
+#define PM_EXTENDED 0
 #define PM_TARGET __attribute__((target("avx512f,avx512dq,avx512vl")))
 #else
 #define PM_TARGET __attribute__((target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")))

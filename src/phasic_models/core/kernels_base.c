@@ -1,6 +1,7 @@
 /* The kernels for any processor, and the choice among those for x86-64. */
 #include "pm_internal.h"
 
+#define PM_EXTENDED 0
 #define PM_TARGET
 #define PM_N 1
 #define PM_NAME(x) x##_1
@@ -10,7 +11,11 @@
 #define PM_NAME(x) x##_8
 #include "kernels.inc.h"
 
-const pm_kernels *pm_kernels_for(int32_t lanes) {
+const pm_kernels *pm_kernels_for(const pm_workspace *ws) {
+    const int32_t lanes = ws->lanes;
+    if (ws->extended) {
+        return &pm_kernels_extended;
+    }
 #if defined(PM_HAVE_X86_KERNELS)
     if (lanes != 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
         && __builtin_cpu_supports("avx512vl")) {

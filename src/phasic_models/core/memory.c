@@ -42,3 +42,27 @@ void pm_free_aligned(double *p) {
         free(raw);
     }
 }
+
+/* Rounded up so that each array starts on a cache line. */
+static int64_t cut(int64_t count) { return (count + 7) / 8 * 8; }
+
+int pm_alloc_parts(const pm_part *parts, size_t n_parts, double **memory) {
+    int64_t total = 0;
+    *memory = NULL;
+    for (size_t i = 0; i < n_parts; i++) {
+        if (parts[i].count < 0 || parts[i].count > INT64_MAX / 64 - total) {
+            return PM_E_MEMORY;
+        }
+        total += cut(parts[i].count);
+    }
+    *memory = pm_alloc_aligned(total);
+    if (*memory == NULL) {
+        return PM_E_MEMORY;
+    }
+    double *next = *memory;
+    for (size_t i = 0; i < n_parts; i++) {
+        *parts[i].array = next;
+        next += cut(parts[i].count);
+    }
+    return PM_OK;
+}

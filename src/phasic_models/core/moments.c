@@ -1,126 +1,65 @@
 /* Raw and joint moments, and expected sojourn times. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "step.h"
 
-/* Moment j of each lane: from the start into out (lanes, k), or from every vertex into by_vertex (lanes, k, n_vertices). */
-static void read_moment(const pm_plan *p, const pm_workspace *ws, int32_t k, int32_t j, int32_t n_lanes, double *out,
-                        double *by_vertex) {
-    for (int32_t l = 0; l < n_lanes; l++) {
-        const int64_t at = (int64_t)l * k + j - 1;
-        if (by_vertex == NULL) {
-            out[at] = ws->x[(int64_t)p->n_transient * ws->lanes + l];
+/* Sojourn times are asked for as they are, infinite ones included. */
+static const pm_asked no_sums = {0, NULL, NULL};
+
+/* The moments of lane l: from the start into out, (k), or from every vertex, (k, n_vertices). */
+static void read_moments(const pm_plan *p, const pm_workspace *ws, int32_t k, const double *x, int32_t l, int by_vertex, double *out) {
+    for (int32_t j = 0; j < k; j++) {
+        const double *level = x + (int64_t)j * p->pattern.n_rows * ws->lanes;
+        if (!by_vertex) {
+            out[j] = level[(int64_t)p->n_transient * ws->lanes + l];
             continue;
         }
-        double *row = by_vertex + at * p->graph.n_vertices;
+        double *row = out + (int64_t)j * p->graph.n_vertices;
         memset(row, 0, (size_t)p->graph.n_vertices * sizeof *row);
         for (int32_t i = 0; i < p->pattern.n_rows; i++) {
-            row[p->pattern.order[i]] = ws->x[(int64_t)i * ws->lanes + l];
+            row[p->pattern.order[i]] = level[(int64_t)i * ws->lanes + l];
         }
-    }
-}
-
-/*
- * Continuous: x_j = j U (r x_{j-1}) with U the inverse of the reduced generator (Bladt and Nielsen 2017, theorem 3.1.16 with rewards).
- */
-static void continuous_moments(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, int32_t n_lanes, double *out,
-                               double *by_vertex) {
-    const int32_t lanes = ws->lanes;
-    const pm_kernels *kernels = pm_kernels_for(lanes);
-    for (int32_t j = 1; j <= k; j++) {
-        for (int32_t i = 0; i < p->pattern.n_rows; i++) {
-            const double r = pm_row_reward(p, rewards, i) * j;
-            for (int32_t l = 0; l < lanes; l++) {
-                const int64_t at = (int64_t)i * lanes + l;
-                ws->y[at] = j == 1 ? r : r * ws->x[at];
-            }
-        }
-        kernels->solve(p, ws, ws->y, ws->x);
-        read_moment(p, ws, k, j, n_lanes, out, by_vertex);
-    }
-}
-
-/*
- * Discrete: Y = r + Y' with Y' the sum from the next step on, so h_k = sum_j C(k,j) r^(k-j) P h_j; the term j = k goes to the
- * left-hand side, where I - P is what was eliminated. ahead[j] holds P h_j.
- */
-static void discrete_moments(const pm_plan *p, pm_workspace *ws, int32_t k, const double *rewards, int32_t n_lanes, double *ahead,
-                             double *out, double *by_vertex) {
-    const int32_t lanes = ws->lanes;
-    const int64_t size = (int64_t)p->pattern.n_rows * lanes;
-    const pm_kernels *kernels = pm_kernels_for(lanes);
-    for (int32_t j = 1; j <= k; j++) {
-        for (int32_t i = 0; i < p->pattern.n_rows; i++) {
-            const double r = pm_row_reward(p, rewards, i);
-            for (int32_t l = 0; l < lanes; l++) {
-                /* Horner over the powers of r, the binomials alongside: sum_{q<j} C(j,q) r^(j-q) (P h_q), P h_0 = 1. */
-                const int64_t at = (int64_t)i * lanes + l;
-                double sum = 1.0;
-                double binomial = 1.0;
-                for (int32_t q = 1; q < j; q++) {
-                    binomial = binomial * (j - q + 1) / q;
-                    sum = sum * r + binomial * ahead[(q - 1) * size + at];
-                }
-                ws->y[at] = i == p->n_transient ? 0.0 : sum * r;
-            }
-        }
-        kernels->solve(p, ws, ws->y, ws->x);
-        if (j < k) {
-            pm_step_ahead(p, ws, ws->x, ahead + (j - 1) * size);
-            for (int32_t l = 0; l < lanes; l++) {
-                ahead[(j - 1) * size + (int64_t)p->n_transient * lanes + l] = 0.0;
-            }
-        }
-        read_moment(p, ws, k, j, n_lanes, out, by_vertex);
     }
 }
 
 /* Exactly one of out and by_vertex is given. */
 static int moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
-                   double *out, double *by_vertex, pm_where *where) {
+                   const double *mass, double *out, double *by_vertex, pm_where *where) {
     if (k < 1 || k > PM_MAX_MOMENT) {
         return PM_E_ARGUMENT;
     }
-    double *ahead = NULL;
-    if (p->graph.discrete && k > 1) {
-        ahead = pm_alloc_aligned((int64_t)(k - 1) * p->pattern.n_rows * ws->lanes);
-        if (ahead == NULL) {
-            return PM_E_MEMORY;
-        }
-    }
+    const pm_asked asked = {1, rewards, mass};
     const int64_t width = by_vertex == NULL ? k : (int64_t)k * p->graph.n_vertices;
     double *values = by_vertex == NULL ? out : by_vertex;
-    int status = PM_OK;
+    pm_scratch s;
+    int status = pm_scratch_make(p, ws, k, 0, &s);
     for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
         int32_t n_lanes = 0;
-        status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        status = pm_factor_lanes(p, ws, first, n_theta, theta, &asked, &n_lanes, where);
         if (status != PM_OK) {
             break;
         }
-        double *lane_out = by_vertex == NULL ? out + first * k : NULL;
-        double *lane_vertex = by_vertex == NULL ? NULL : by_vertex + first * width;
-        if (p->graph.discrete) {
-            discrete_moments(p, ws, k, rewards, n_lanes, ahead, lane_out, lane_vertex);
-        } else {
-            continuous_moments(p, ws, k, rewards, n_lanes, lane_out, lane_vertex);
-        }
+        pm_passes_for(ws)->forward(p, ws, k, rewards, s.x, s.ahead);
+        status = pm_stopped(ws->control);
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
+            read_moments(p, ws, k, s.x, l, by_vertex != NULL, values + (first + l) * width);
             status = pm_check_finite(values + (first + l) * width, width, first + l, where);
         }
     }
-    pm_free_aligned(ahead);
+    pm_scratch_release(&s);
     return status;
 }
 
 int pm_moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
                double *out, pm_where *where) {
-    return moments(p, ws, n_theta, theta, k, rewards, out, NULL, where);
+    return moments(p, ws, n_theta, theta, k, rewards, NULL, out, NULL, where);
 }
 
 int pm_vertex_moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
-                      double *out, pm_where *where) {
-    return moments(p, ws, n_theta, theta, k, rewards, NULL, out, where);
+                      const double *mass, double *out, pm_where *where) {
+    return moments(p, ws, n_theta, theta, k, rewards, mass, NULL, out, where);
 }
 
 /*
@@ -131,7 +70,7 @@ static void joint_of_lanes(const pm_plan *p, pm_workspace *ws, int32_t k, const 
     const int32_t lanes = ws->lanes;
     const int32_t n = p->pattern.n_rows;
     const int64_t size = (int64_t)n * lanes;
-    const pm_kernels *kernels = pm_kernels_for(lanes);
+    const pm_kernels *kernels = pm_kernels_for(ws);
     for (int64_t at = 0; at < size; at++) {
         h[at] = 1.0;
         ahead[at] = 1.0;
@@ -156,8 +95,11 @@ static void joint_of_lanes(const pm_plan *p, pm_workspace *ws, int32_t k, const 
             }
         }
         kernels->solve(p, ws, ws->y, h + set * size);
+        if (pm_stop(ws->control, 8 * size)) {
+            return;
+        }
         if (p->graph.discrete) {
-            pm_step_ahead(p, ws, h + set * size, ahead + set * size);
+            pm_passes_for(ws)->step_ahead(p, ws, h + set * size, ahead + set * size);
         }
     }
 }
@@ -169,16 +111,18 @@ int pm_joint_moment(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
     }
     const int64_t size = (int64_t)p->pattern.n_rows * ws->lanes;
     const int64_t sets = (int64_t)1 << k;
+    const pm_asked asked = {k, rewards, NULL};
     double *h = pm_alloc_aligned(sets * size);
     double *ahead = pm_alloc_aligned(p->graph.discrete ? sets * size : size);
     int status = h == NULL || ahead == NULL ? PM_E_MEMORY : PM_OK;
     for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
         int32_t n_lanes = 0;
-        status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        status = pm_factor_lanes(p, ws, first, n_theta, theta, &asked, &n_lanes, where);
         if (status != PM_OK) {
             break;
         }
         joint_of_lanes(p, ws, k, rewards, h, ahead);
+        status = pm_stopped(ws->control);
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
             out[first + l] = h[(sets - 1) * size + (int64_t)p->n_transient * ws->lanes + l];
             status = pm_check_finite(out + first + l, 1, first + l, where);
@@ -189,12 +133,23 @@ int pm_joint_moment(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
     return status;
 }
 
+/* Puts infinity where the process stays for ever. */
+static int set_trapped(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_t theta_index, double *row, pm_where *where) {
+    const int status = pm_check_absorption(p, ws, lane, theta_index, &no_sums, where);
+    for (int32_t v = 1; v < p->graph.n_vertices && status == PM_OK; v++) {
+        if (ws->seen[v] & PM_TRAP) {
+            row[v] = (double)INFINITY;
+        }
+    }
+    return status;
+}
+
 int pm_sojourn(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, double *out, pm_where *where) {
     const int32_t lanes = ws->lanes;
     const int64_t size = (int64_t)p->pattern.n_rows * lanes;
     for (int64_t first = 0; first < n_theta; first += lanes) {
         int32_t n_lanes = 0;
-        int status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        int status = pm_factor_lanes(p, ws, first, n_theta, theta, &no_sums, &n_lanes, where);
         if (status != PM_OK) {
             return status;
         }
@@ -202,7 +157,11 @@ int pm_sojourn(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double
         for (int32_t l = 0; l < lanes; l++) {
             ws->y[(int64_t)p->n_transient * lanes + l] = 1.0;
         }
-        pm_kernels_for(lanes)->solve_transposed(p, ws, ws->y, ws->z);
+        pm_kernels_for(ws)->solve_transposed(p, ws, ws->y, ws->z);
+        status = pm_stopped(ws->control);
+        if (status != PM_OK) {
+            return status;
+        }
         for (int32_t l = 0; l < n_lanes; l++) {
             double *row = out + (first + l) * p->graph.n_vertices;
             memset(row, 0, (size_t)p->graph.n_vertices * sizeof *row);
@@ -210,6 +169,9 @@ int pm_sojourn(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double
                 row[p->pattern.order[i]] = ws->z[(int64_t)i * lanes + l];
             }
             status = pm_check_finite(row, p->graph.n_vertices, first + l, where);
+            if (status == PM_OK && ((ws->failed >> l) & 1u)) {
+                status = set_trapped(p, ws, l, first + l, row, where);
+            }
             if (status != PM_OK) {
                 return status;
             }

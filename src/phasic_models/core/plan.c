@@ -12,6 +12,7 @@ void pm_plan_free(pm_plan *p) {
         free(p->edge_start);
         free(p->edge_end);
         free(p->slot_used);
+        free(p->own_order);
         free(p);
     }
 }
@@ -44,8 +45,7 @@ static int set_positions(pm_plan *p, pm_where *where) {
         p->position[v] = -1;
         transient += g->edge_ptr[v] < g->edge_ptr[v + 1];
     }
-    if (s->n_rows != transient || s->n_rows < 1 || s->order[s->n_rows - 1] != 0 || s->n_blocks < 1
-        || s->n_blocks > s->n_rows || s->block_ptr[0] != 0 || s->block_ptr[s->n_blocks] != s->n_rows) {
+    if (s->n_rows != transient || s->order[s->n_rows - 1] != 0) {
         return bad_pattern(where, s->n_rows);
     }
     for (int32_t i = 0; i < s->n_rows; i++) {
@@ -64,8 +64,37 @@ static int set_positions(pm_plan *p, pm_where *where) {
     return PM_OK;
 }
 
+static int check_blocks(const pm_plan *p, pm_where *where) {
+    const pm_pattern *s = &p->pattern;
+    const int sound = s->n_blocks >= 1 && s->n_blocks <= s->n_rows && s->block_ptr[0] == 0 && s->block_ptr[s->n_blocks] == s->n_rows;
+    return sound ? PM_OK : bad_pattern(where, s->n_rows);
+}
+
+/* Rows of a plan without a pattern: the vertices as they come, the starting vertex last. */
+static int number_rows(pm_plan *p, pm_where *where) {
+    const pm_graph *g = &p->graph;
+    int32_t rows = 0;
+    p->own_order = pm_alloc(g->n_vertices, sizeof *p->own_order);
+    if (p->own_order == NULL) {
+        return PM_E_MEMORY;
+    }
+    if (g->edge_ptr[1] == 0) {
+        return bad_pattern(where, 0);
+    }
+    for (int32_t v = 1; v < g->n_vertices; v++) {
+        if (g->edge_ptr[v] < g->edge_ptr[v + 1]) {
+            p->own_order[rows++] = v;
+        }
+    }
+    p->own_order[rows++] = 0;
+    p->pattern.n_rows = rows;
+    p->pattern.order = p->own_order;
+    return PM_OK;
+}
+
 /* Row i of block [start, end): sorted, inside the block, holding its own edges and the fill of every row it eliminates. */
-static int check_row(pm_plan *p, int32_t i, int32_t start, int32_t end, int32_t *stamp, pm_where *where) {
+static int check_row(pm_plan *p, int32_t i, int32_t start, int32_t end, int32_t *stamp, pm_control *control,
+                     pm_where *where) {
     const pm_pattern *s = &p->pattern;
     int32_t previous = start - 1;
     for (int64_t k = s->lower_ptr[i]; k < s->lower_ptr[i + 1]; k++) {
@@ -98,6 +127,9 @@ static int check_row(pm_plan *p, int32_t i, int32_t start, int32_t end, int32_t 
             }
             p->operations += s->upper_col[q] != i;
         }
+        if (pm_stop(control, s->upper_ptr[j + 1] - s->upper_ptr[j] + 1)) {
+            return PM_E_STOPPED;
+        }
         p->operations++;
     }
     int64_t from = s->upper_ptr[i + 1];
@@ -108,7 +140,7 @@ static int check_row(pm_plan *p, int32_t i, int32_t start, int32_t end, int32_t 
     return PM_OK;
 }
 
-static int check_pattern(pm_plan *p, pm_where *where) {
+static int check_pattern(pm_plan *p, pm_control *control, pm_where *where) {
     const pm_pattern *s = &p->pattern;
     int status = check_ptr(s->lower_ptr, s->n_rows, p->n_lower, where);
     if (status == PM_OK) {
@@ -125,6 +157,7 @@ static int check_pattern(pm_plan *p, pm_where *where) {
         stamp[i] = -1;
     }
     p->max_block = 0;
+    pm_stage(control, PM_STAGE_CHECK, s->n_rows);
     for (int32_t b = 0; b < s->n_blocks && status == PM_OK; b++) {
         const int32_t start = s->block_ptr[b];
         const int32_t end = s->block_ptr[b + 1];
@@ -136,7 +169,8 @@ static int check_pattern(pm_plan *p, pm_where *where) {
             p->max_block = end - start;
         }
         for (int32_t i = start; i < end && status == PM_OK; i++) {
-            status = check_row(p, i, start, end, stamp, where);
+            pm_done(control, i);
+            status = check_row(p, i, start, end, stamp, control, where);
         }
     }
     free(stamp);
@@ -144,9 +178,9 @@ static int check_pattern(pm_plan *p, pm_where *where) {
 }
 
 int pm_plan_new(const pm_graph *graph, const pm_graph_sizes *sizes, const pm_pattern *pattern, int64_t n_lower, int64_t n_upper,
-                pm_plan **out, pm_where *where) {
+                pm_control *control, pm_plan **out, pm_where *where) {
     *out = NULL;
-    if (n_lower < 0 || n_upper < 0) {
+    if (n_lower < 0 || n_upper < 0 || (pattern == NULL && n_lower + n_upper != 0)) {
         return bad_pattern(where, 0);
     }
     int status = pm_graph_check(graph, sizes, where);
@@ -158,22 +192,30 @@ int pm_plan_new(const pm_graph *graph, const pm_graph_sizes *sizes, const pm_pat
         return PM_E_MEMORY;
     }
     p->graph = *graph;
-    p->pattern = *pattern;
     p->n_edges = sizes->n_edges;
     p->n_lower = n_lower;
     p->n_upper = n_upper;
     p->n_slots = graph->n_affine + graph->n_program;
+    if (pattern == NULL) {
+        status = number_rows(p, where);
+        if (status != PM_OK) {
+            goto out;
+        }
+    } else {
+        p->pattern = *pattern;
+    }
     /* n_rows comes from the caller: no array may be sized by it before it is known to be at most n_vertices. */
-    if (pattern->n_rows < 1 || pattern->n_rows > graph->n_vertices) {
-        status = bad_pattern(where, pattern->n_rows);
+    const int32_t n_rows = p->pattern.n_rows;
+    if (n_rows < 1 || n_rows > graph->n_vertices) {
+        status = bad_pattern(where, n_rows);
         goto out;
     }
-    p->n_transient = pattern->n_rows - 1;
+    p->n_transient = n_rows - 1;
     p->position = pm_alloc(graph->n_vertices, sizeof *p->position);
     p->edge_row = pm_alloc(p->n_edges, sizeof *p->edge_row);
-    p->dense_from = pm_alloc(pattern->n_rows, sizeof *p->dense_from);
-    p->edge_start = pm_alloc(pattern->n_rows, sizeof *p->edge_start);
-    p->edge_end = pm_alloc(pattern->n_rows, sizeof *p->edge_end);
+    p->dense_from = pm_alloc(n_rows, sizeof *p->dense_from);
+    p->edge_start = pm_alloc(n_rows, sizeof *p->edge_start);
+    p->edge_end = pm_alloc(n_rows, sizeof *p->edge_end);
     p->slot_used = pm_alloc_zero(p->n_slots, sizeof *p->slot_used);
     if (p->position == NULL || p->edge_row == NULL || p->dense_from == NULL || p->edge_start == NULL || p->edge_end == NULL
         || p->slot_used == NULL) {
@@ -181,8 +223,11 @@ int pm_plan_new(const pm_graph *graph, const pm_graph_sizes *sizes, const pm_pat
         goto out;
     }
     status = set_positions(p, where);
-    if (status == PM_OK) {
-        status = check_pattern(p, where);
+    if (status == PM_OK && pattern != NULL) {
+        status = check_blocks(p, where);
+        if (status == PM_OK) {
+            status = check_pattern(p, control, where);
+        }
     }
 out:
     if (status != PM_OK) {

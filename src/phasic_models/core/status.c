@@ -18,6 +18,9 @@ static const struct {
     {PM_E_OVERFLOW, "the result is too large for a double"},
     {PM_E_TIME, "a time is negative, NaN or, in a discrete model, not a whole number"},
     {PM_E_LIMIT, "more work than allowed"},
+    {PM_E_STOPPED, "stopped"},
+    {PM_E_ACCURACY, "the result would have too few digits"},
+    {PM_E_UNCERTAIN, "absorption is not certain, and the traps can be found with an elimination only"},
 };
 
 const char *pm_message(int status) {

@@ -12,26 +12,6 @@ static inline double pm_row_reward(const pm_plan *p, const double *rewards, int3
     return rewards == NULL ? 1.0 : rewards[p->pattern.order[i]];
 }
 
-/* out = P h for a discrete graph: one step ahead, absorbing vertices counting zero. The last row (the start) is left alone. */
-static inline void pm_step_ahead(const pm_plan *p, const pm_workspace *ws, const double *h, double *out) {
-    const int32_t lanes = ws->lanes;
-    for (int32_t i = 0; i < p->n_transient; i++) {
-        double *o = out + (int64_t)i * lanes;
-        for (int32_t l = 0; l < lanes; l++) {
-            o[l] = ws->stay[(int64_t)i * lanes + l] * h[(int64_t)i * lanes + l];
-        }
-        for (int64_t e = p->edge_start[i]; e < p->edge_end[i]; e++) {
-            if (p->edge_row[e] >= 0) {
-                const double *w = ws->slot + (int64_t)p->graph.edge_slot[e] * lanes;
-                const double *t = h + (int64_t)p->edge_row[e] * lanes;
-                for (int32_t l = 0; l < lanes; l++) {
-                    o[l] += w[l] * t[l];
-                }
-            }
-        }
-    }
-}
-
 static inline int pm_is_finite(double x) { return x >= -1.7976931348623157e308 && x <= 1.7976931348623157e308; }
 
 /* PM_E_OVERFLOW if any of n values at `values` is not finite. */

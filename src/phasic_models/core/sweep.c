@@ -247,6 +247,7 @@ int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const doub
     const double q = pm_largest_rate(p, ws);
     /* A little more than the largest rate, so that every state may stay: rounding could not be made up for otherwise. */
     u->rate = p->graph.discrete ? q : q * (1.0 + 0x1p-10);
+    u->control = ws->control;
     u->steps = 0;
     u->exhausted = 0;
     if (!(u->rate <= DBL_MAX)) {
@@ -417,6 +418,9 @@ int pm_uniform_sweep(pm_uniform *u, int64_t steps) {
     }
     while (u->steps < steps && !u->exhausted) {
         pm_uniform_jump(u);
+        if (pm_stop(u->control, u->n_inner + 2 * u->n + 16)) {
+            return PM_E_STOPPED;
+        }
     }
     return PM_OK;
 }

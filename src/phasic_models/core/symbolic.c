@@ -16,6 +16,8 @@ struct pm_symbolic {
     int64_t capacity_lower;
     int64_t capacity_upper;
     int64_t operations;
+    const pm_budget *budget;  /* borrowed while the pattern is made */
+    pm_control *control;
     int64_t ordering[PM_ORDER_KINDS];
 };
 
@@ -114,7 +116,7 @@ typedef struct scratch {
 } scratch;
 
 /* The edges inside block b, as a graph on 0..n-1. */
-static int block_graph(const pm_graph *g, const pm_symbolic *s, int32_t b, scratch *w, pm_block *out) {
+static int block_graph(const pm_graph *g, const pm_symbolic *s, int32_t b, scratch *w, pm_block *out, pm_where *where) {
     const int32_t first = s->block_ptr[b];
     const int32_t n = s->block_ptr[b + 1] - first;
     int64_t size = 0;
@@ -127,7 +129,11 @@ static int block_graph(const pm_graph *g, const pm_symbolic *s, int32_t b, scrat
             out->root = i;
         }
     }
-    if (size > INT32_MAX || grow(&w->row_col, &w->capacity, size) != PM_OK) {
+    if (size > INT32_MAX) {
+        pm_at(where, PM_LIMIT_EDGES, n, (double)size);
+        return PM_E_LIMIT;
+    }
+    if (grow(&w->row_col, &w->capacity, size) != PM_OK) {
         return PM_E_MEMORY;
     }
     int32_t used = 0;
@@ -169,7 +175,25 @@ static int append_fill(pm_symbolic *s, int32_t first, int32_t n, const pm_fill *
     return PM_OK;
 }
 
-static int eliminate_block(const pm_graph *g, pm_symbolic *s, int32_t b, int given, scratch *w) {
+/* What the blocks before have left of the budget. */
+static pm_budget left_of(const pm_symbolic *s, int32_t first) {
+    const pm_budget all = s->budget == NULL ? (pm_budget){INT64_MAX / 8, INT64_MAX / 8} : *s->budget;
+    const pm_budget left = {all.operations - s->operations, all.entries - s->lower_ptr[first] - s->upper_ptr[first]};
+    return left;
+}
+
+static int over_budget(const pm_symbolic *s, int32_t first, int32_t n, const pm_cost *cost, pm_where *where) {
+    const pm_budget left = left_of(s, first);
+    const int64_t early = cost->at_least ? PM_LIMIT_AT_LEAST : 0;
+    if (cost->operations > (double)left.operations) {
+        pm_at(where, PM_LIMIT_OPERATIONS + early, n, cost->operations + (double)s->operations);
+    } else {
+        pm_at(where, PM_LIMIT_ENTRIES + early, n, (double)(cost->entries + s->lower_ptr[first] + s->upper_ptr[first]));
+    }
+    return PM_E_LIMIT;
+}
+
+static int eliminate_block(const pm_graph *g, pm_symbolic *s, int32_t b, int given, scratch *w, pm_where *where) {
     const int32_t first = s->block_ptr[b];
     const int32_t n = s->block_ptr[b + 1] - first;
     if (n == 1) {
@@ -179,23 +203,30 @@ static int eliminate_block(const pm_graph *g, pm_symbolic *s, int32_t b, int giv
         return PM_OK;
     }
     pm_block block;
-    int status = block_graph(g, s, b, w, &block);
+    int status = block_graph(g, s, b, w, &block, where);
     if (status != PM_OK) {
         return status;
     }
+    const pm_budget left = left_of(s, first);
+    pm_cost cost = {0.0, 0, 0};
     int32_t kind = PM_ORDER_GIVEN;
     if (given) {
         for (int32_t i = 0; i < n; i++) {
             w->order[i] = i;
         }
     } else {
-        status = pm_block_order(&block, w->order, &kind);
+        status = pm_block_order(&block, &left, s->control, w->order, &kind, &cost);
         if (status != PM_OK) {
-            return status;
+            return status == PM_E_LIMIT ? over_budget(s, first, n, &cost, where) : status;
         }
     }
     pm_fill fill;
-    status = pm_block_fill(&block, w->order, n, -1, &fill);
+    pm_stage(s->control, PM_STAGE_PATTERN, n);
+    status = pm_block_fill(&block, w->order, n, &left, s->control, &fill);
+    if (status == PM_E_LIMIT) {
+        status = pm_estimate(&block, w->order, s->control, &cost);
+        return status == PM_OK ? over_budget(s, first, n, &cost, where) : status;
+    }
     if (status != PM_OK) {
         return status;
     }
@@ -210,7 +241,7 @@ static int eliminate_block(const pm_graph *g, pm_symbolic *s, int32_t b, int giv
 }
 
 int pm_symbolic_new(const pm_graph *g, int32_t n_rows, int32_t n_blocks, const int32_t *order, const int32_t *block_ptr,
-                    pm_symbolic **out, pm_where *where) {
+                    const pm_budget *budget, pm_control *control, pm_symbolic **out, pm_where *where) {
     const int32_t n = g->n_vertices;
     int status = PM_E_MEMORY;
     scratch w = {NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0};
@@ -230,6 +261,8 @@ int pm_symbolic_new(const pm_graph *g, int32_t n_rows, int32_t n_blocks, const i
         || w.vertices == NULL) {
         goto out;
     }
+    s->budget = budget;
+    s->control = control;
     s->order = pm_alloc(n, sizeof *s->order);
     s->block_ptr = pm_alloc((int64_t)n + 1, sizeof *s->block_ptr);
     s->lower_ptr = pm_alloc_zero((int64_t)n + 1, sizeof *s->lower_ptr);
@@ -247,7 +280,7 @@ int pm_symbolic_new(const pm_graph *g, int32_t n_rows, int32_t n_blocks, const i
         memcpy(s->order, order, (size_t)n_rows * sizeof *order);
         memcpy(s->block_ptr, block_ptr, ((size_t)n_blocks + 1) * sizeof *block_ptr);
     } else {
-        status = pm_components(g, &s->n_rows, &s->n_blocks, s->order, s->block_ptr);
+        status = pm_components(g, control, &s->n_rows, &s->n_blocks, s->order, s->block_ptr);
         if (status != PM_OK) {
             goto out;
         }
@@ -268,7 +301,7 @@ int pm_symbolic_new(const pm_graph *g, int32_t n_rows, int32_t n_blocks, const i
         }
     }
     for (int32_t b = 0; b < s->n_blocks; b++) {
-        status = eliminate_block(g, s, b, order != NULL, &w);
+        status = eliminate_block(g, s, b, order != NULL, &w, where);
         if (status != PM_OK) {
             goto out;
         }

@@ -151,6 +151,9 @@ static int eval_continuous(pm_uniform *u, int64_t n_times, const double *times, 
                 status = pm_uniform_mix(u, PM_DONE, lambda, tol, max_steps, &cdf[i], where);
             }
         }
+        if (status == PM_OK && pm_stop(u->control, pm_window(lambda))) {
+            status = PM_E_STOPPED;
+        }
         if (status != PM_OK) {
             return status;
         }

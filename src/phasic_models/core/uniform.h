@@ -14,6 +14,7 @@
 #define PM_MASS_UNIT 0x1p500
 
 struct pm_uniform {
+    pm_control *control;   /* of the workspace that is used with it */
     int32_t n;             /* transient vertices */
     int32_t n_exits;
     int64_t n_inner;
@@ -84,5 +85,8 @@ static inline void pm_add_exactly(double *sum, double *low, double term) {
 
 /* The largest of n values that are not negative, 0 if there are none. */
 double pm_largest(const double *values, int64_t n);
+
+/* About how many operations it takes to mix at one time. */
+static inline int64_t pm_window(double lambda) { return 64 + (int64_t)(80.0 * sqrt(lambda < 1e12 ? lambda : 1e12)); }
 
 #endif

@@ -188,6 +188,9 @@ static int mix_levels(const pm_plan *p, const pm_uniform *u, const double *rewar
         }
         if (k < end) {
             step(p, u, rewards, s);
+            if (pm_stop(u->control, 2 * (s->k + 1) * (u->n_inner + u->n + 8))) {
+                return PM_E_STOPPED;
+            }
         }
         if (k % CORRECT_EVERY == CORRECT_EVERY - 1) {
             correct(u, s);
@@ -250,8 +253,12 @@ int pm_uniform_advance(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const 
             for (int64_t i = 0; i < end && !exhausted; i++) {
                 step(p, u, rewards, &s);
                 exhausted = i % CORRECT_EVERY == 0 && is_exhausted(u, &s);
+                if (pm_stop(u->control, 2 * (k + 1) * (u->n_inner + u->n + 8))) {
+                    status = PM_E_STOPPED;
+                    break;
+                }
             }
-            if (!exhausted && duration > (double)end) {
+            if (status == PM_OK && !exhausted && duration > (double)end) {
                 pm_at(where, 0, 0, duration);
                 status = PM_E_LIMIT;
             }

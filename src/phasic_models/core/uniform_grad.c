@@ -312,6 +312,9 @@ static int sweep(pm_uniform *u, sensitivity *s, int64_t steps) {
         double *swap = s->sum;
         s->sum = s->sum_next;
         s->sum_next = swap;
+        if (pm_stop(u->control, (u->n_inner + u->n + 8) * (s->p + 1))) {
+            return PM_E_STOPPED;
+        }
     }
     return PM_OK;
 }
@@ -386,6 +389,9 @@ static int at_time(pm_uniform *u, sensitivity *s, double t, double tol, int64_t 
         int enough = pm_uniform_try(u, PM_ABSORBED, u->rate * t, tol, out);
         if (enough && s->p > 0) {
             mix(u, s, u->rate * t, tol, out_grad, &enough);
+        }
+        if (pm_stop(u->control, pm_window(u->rate * t) * (s->p + 1))) {
+            return PM_E_STOPPED;
         }
         if (enough) {
             return PM_OK;

@@ -4,45 +4,53 @@
 
 #include "pm_internal.h"
 
-static void evaluate(const pm_plan *p, pm_workspace *ws) {
+/* What is left of a sum below this share of its terms has lost so many bits that the sum is made anew with more digits. */
+#define CANCELLED 0.0625
+
+/* Lanes in which a weight is a small difference of large terms: 1 - theta, for example. */
+static uint32_t cancelled(const pm_plan *p, const pm_workspace *ws) {
     const pm_graph *g = &p->graph;
     const int32_t lanes = ws->lanes;
-    double *slot = ws->slot;
+    uint32_t bad = 0;
     for (int32_t s = 0; s < g->n_affine; s++) {
-        double *w = slot + (int64_t)s * lanes;
-        for (int32_t l = 0; l < lanes; l++) {
-            w[l] = g->affine_base[s];
+        if (g->affine_ptr[s + 1] - g->affine_ptr[s] < (g->affine_base[s] == 0.0 ? 2 : 1)) {
+            continue;
         }
-        for (int64_t k = g->affine_ptr[s]; k < g->affine_ptr[s + 1]; k++) {
-            const double c = g->affine_coef[k];
-            const double *t = ws->theta + (int64_t)g->affine_param[k] * lanes;
-            for (int32_t l = 0; l < lanes; l++) {
-                w[l] += c * t[l];
+        for (int32_t l = 0; l < lanes; l++) {
+            double terms = fabs(g->affine_base[s]);
+            for (int64_t k = g->affine_ptr[s]; k < g->affine_ptr[s + 1]; k++) {
+                terms += fabs(g->affine_coef[k] * ws->theta[(int64_t)g->affine_param[k] * lanes + l]);
             }
+            bad |= fabs(ws->slot[(int64_t)s * lanes + l]) < CANCELLED * terms ? (uint32_t)1 << l : 0u;
         }
     }
     for (int32_t i = 0; i < g->n_program; i++) {
-        double *w = slot + (int64_t)(g->n_affine + i) * lanes;
-        const double *a = slot + (int64_t)g->program_a[i] * lanes;
-        const double *b = slot + (int64_t)g->program_b[i] * lanes;
-        switch (g->program_op[i]) {
-        case PM_OP_ADD:
-            for (int32_t l = 0; l < lanes; l++) {
-                w[l] = a[l] + b[l];
-            }
-            break;
-        case PM_OP_MUL:
-            for (int32_t l = 0; l < lanes; l++) {
-                w[l] = a[l] * b[l];
-            }
-            break;
-        default:
-            for (int32_t l = 0; l < lanes; l++) {
-                w[l] = a[l] / b[l];
-            }
-            break;
+        for (int32_t l = 0; l < lanes && g->program_op[i] == PM_OP_ADD; l++) {
+            const double a = ws->slot[(int64_t)g->program_a[i] * lanes + l];
+            const double b = ws->slot[(int64_t)g->program_b[i] * lanes + l];
+            bad |= fabs(a + b) < CANCELLED * (fabs(a) + fabs(b)) ? (uint32_t)1 << l : 0u;
         }
     }
+    return bad;
+}
+
+static int evaluate(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta) {
+    pm_passes_for(ws)->weights(p, ws);
+    const uint32_t bad = cancelled(p, ws);
+    for (int32_t l = 0; l < ws->lanes && bad != 0; l++) {
+        if ((bad >> l) & 1u) {
+            pm_workspace *more = NULL;
+            const int64_t row = first + l < n_theta ? first + l : n_theta - 1;
+            const int status = pm_extended_weights(p, ws, theta + row * p->graph.n_params, &more);
+            if (status != PM_OK) {
+                return status;
+            }
+            for (int32_t s = 0; s < p->n_slots; s++) {
+                ws->slot[(int64_t)s * ws->lanes + l] = pm_value(more, more->slot, s);
+            }
+        }
+    }
+    return PM_OK;
 }
 
 int pm_load_theta(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, pm_where *where) {
@@ -54,7 +62,13 @@ int pm_load_theta(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n_t
             ws->theta[(int64_t)j * lanes + l] = theta[row * n_params + j];
         }
     }
-    evaluate(p, ws);
+    const int status = evaluate(p, ws, first, n_theta, theta);
+    if (status != PM_OK) {
+        return status;
+    }
+    if (pm_stop(ws->control, (int64_t)p->n_slots * lanes)) {
+        return PM_E_STOPPED;
+    }
     for (int32_t s = 0; s < p->n_slots; s++) {
         if (!p->slot_used[s]) {
             continue;
@@ -99,44 +113,6 @@ int pm_weights(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double
         }
     }
     return PM_OK;
-}
-
-void pm_weights_pullback(const pm_plan *p, pm_workspace *ws, double *grad) {
-    const pm_graph *g = &p->graph;
-    const int32_t lanes = ws->lanes;
-    double *bar = ws->slot_bar;
-    for (int32_t i = g->n_program - 1; i >= 0; i--) {
-        const double *w = bar + (int64_t)(g->n_affine + i) * lanes;
-        const double *a = ws->slot + (int64_t)g->program_a[i] * lanes;
-        const double *b = ws->slot + (int64_t)g->program_b[i] * lanes;
-        double *a_bar = bar + (int64_t)g->program_a[i] * lanes;
-        double *b_bar = bar + (int64_t)g->program_b[i] * lanes;
-        for (int32_t l = 0; l < lanes; l++) {
-            /* a and b may be the same node, so each line adds by itself. */
-            switch (g->program_op[i]) {
-            case PM_OP_ADD:
-                a_bar[l] += w[l];
-                b_bar[l] += w[l];
-                break;
-            case PM_OP_MUL:
-                a_bar[l] += w[l] * b[l];
-                b_bar[l] += w[l] * a[l];
-                break;
-            default:
-                a_bar[l] += w[l] / b[l];
-                b_bar[l] -= w[l] * (a[l] / b[l]) / b[l];
-                break;
-            }
-        }
-    }
-    for (int32_t s = 0; s < g->n_affine; s++) {
-        const double *w = bar + (int64_t)s * lanes;
-        for (int64_t k = g->affine_ptr[s]; k < g->affine_ptr[s + 1]; k++) {
-            for (int32_t l = 0; l < lanes; l++) {
-                grad[(int64_t)l * g->n_params + g->affine_param[k]] += w[l] * g->affine_coef[k];
-            }
-        }
-    }
 }
 
 void pm_weights_slopes(const pm_plan *plan, const pm_workspace *ws, double *slope) {

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import NumericalError
 from . import squaring
+from .engine import PER_JUMP
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 # Nanoseconds, measured on one core; only their ratios matter.
-_PER_EDGE = 1.2
 _PER_TERM = 3.0
 _PER_MULTIPLY = 0.25
 #: Up to this many jumps, and wherever it takes a millisecond at most, uniformization serves: a density may be made of more jumps
@@ -91,6 +92,10 @@ def carry(plan: Plan, theta: Floats, duration: float, state: Floats, max_steps: 
         return swept
     chain = squaring.TransientChain(plan.graph, plan.edge_weights(theta)[0], state)
     after = squaring.distribution(chain, np.array([duration]), rate, plan.graph.discrete)
+    if duration > squaring.MAX_JUMPS / rate and after["state"].any():
+        raise NumericalError(
+            f"mass is left after {squaring.MAX_JUMPS:.0e} jumps, and more are expected in such an epoch"
+        )
     out = np.zeros_like(state)
     out[0] = after["cdf"][0]
     out[chain.vertices] = after["state"][0]
@@ -112,6 +117,6 @@ def _prefers_squaring(graph: Graph, rate: float, longest: float, n_times: int, m
         return False
     if jumps > max_steps:
         return True
-    sweep = jumps * (graph.n_edges + n) * _PER_EDGE + n_times * 20 * math.sqrt(jumps) * _PER_TERM
+    sweep = jumps * (graph.n_edges + n) * PER_JUMP + n_times * 20 * math.sqrt(jumps) * _PER_TERM
     products = math.log2(jumps) + 6 + squaring.TERMS
     return sweep > _SHORT_SWEEP and products * (n**3 + n_times * n**2) * _PER_MULTIPLY < sweep

@@ -1,193 +1,118 @@
-"""The binding of the C core: arrays in, arrays out, and threads and workspaces."""
+"""The engine: numbers at parameter vectors, from the core, by many threads."""
 
 from __future__ import annotations
 
-import os
+import itertools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core._core import ffi, lib
-from ..errors import FormatError, GraphError, NumericalError, ParameterError
-from ..statespace.owned import own
+from ..core.binding import into, out_of
+from ..core.stopping import holding, new_control, raise_if_stopped, run
+from ..core.threads import run_parts, useful
+from ..errors import NumericalError
+from .elimination import GraphArrays, Pattern, default_memory, symbolic
+from .prepared import LANES, Prepared, Scratch
 from .status import check, theta_text
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..graph import Graph
+    from ..progress import Progress
 
     Floats = npt.NDArray[np.float64]
 
-LANES = 8
 # Entries of a pattern above which parameter vectors are taken one at a time: scratch for eight would need gigabytes.
 _MAX_LANED_FILL = 2**25
 _DRAWS_AT_ONCE = 4096
-_ORDER_KINDS = ("trivial", "least_fill", "bfs", "reverse_bfs", "dissection", "given")
-
-
-class Pattern(NamedTuple):
-    """Order and fill pattern of an elimination, as `phasic_models.dag.SymbolicDAG` describes them."""
-
-    order: npt.NDArray[np.int32]
-    block_ptr: npt.NDArray[np.int32]
-    lower_ptr: npt.NDArray[np.int64]
-    lower_col: npt.NDArray[np.int32]
-    upper_ptr: npt.NDArray[np.int64]
-    upper_col: npt.NDArray[np.int32]
-
-
-_PATTERN_DTYPES = (np.int32, np.int32, np.int64, np.int32, np.int64, np.int32)
-
-
-def reachable(ptr: npt.NDArray[Any], target: npt.NDArray[Any], roots: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Return which vertices can be reached from `roots`, shape (n,).
-
-    Parameters
-    ----------
-    ptr, target
-        Edges by source; `ptr` has n + 1 entries, and every target lies in [0, n).
-    roots
-        Where to start.
-    """
-    n = ptr.size - 1
-    seen = np.empty(n, dtype=np.uint8)
-    status = lib.pm_reachable(
-        n,
-        _in("int64_t[]", np.ascontiguousarray(ptr, dtype=np.int64)),
-        _in("int32_t[]", np.ascontiguousarray(target, dtype=np.int32)),
-        roots.size,
-        _in("int32_t[]", np.ascontiguousarray(roots, dtype=np.int32)),
-        ffi.from_buffer("uint8_t[]", seen, require_writable=True),
-    )
-    if status == lib.PM_E_MEMORY:
-        raise MemoryError(f"out of memory for a graph of {n} vertices")
-    if status != lib.PM_OK:
-        raise IndexError("a root is no vertex of the graph")
-    return seen.view(np.bool_)
-
-
-def symbolic(graph: Graph, order: Any = None, block_ptr: Any = None) -> tuple[Pattern, int, str]:
-    """Find the order and fill pattern of a graph.
-
-    Parameters
-    ----------
-    graph
-        The graph to eliminate.
-    order, block_ptr
-        An order to use instead of the best one found: vertices by position, and the first position of each block.
-
-    Returns
-    -------
-    pattern : Pattern
-    operations : int
-        Multiply-adds of one numeric elimination.
-    ordering : str
-        How many blocks were ordered by which rule, for example ``"least_fill=9,trivial=40"``.
-
-    Raises
-    ------
-    GraphError
-        If a given order does not belong to the graph.
-    """
-    arrays = _GraphArrays(graph)
-    where = ffi.new("pm_where *")
-    check(lib.pm_graph_check(arrays.graph, arrays.sizes, where), where, graph)
-    out = ffi.new("pm_symbolic **")
-    if order is None:
-        status = lib.pm_symbolic_new(arrays.graph, 0, 0, ffi.NULL, ffi.NULL, out, where)
-    else:
-        order = np.ascontiguousarray(order, dtype=np.int32)
-        block_ptr = np.ascontiguousarray(block_ptr, dtype=np.int32)
-        status = lib.pm_symbolic_new(
-            arrays.graph,
-            order.size,
-            block_ptr.size - 1,
-            _in("int32_t[]", order),
-            _in("int32_t[]", block_ptr),
-            out,
-            where,
-        )
-        if status == lib.PM_E_PATTERN:
-            raise GraphError(f"the elimination order does not belong to the graph (at position {where.a})")
-    check(status, where, graph)
-    handle = ffi.gc(out[0], lib.pm_symbolic_free)
-    c = ffi.new("pm_pattern *")
-    lib.pm_symbolic_pattern(handle, c)
-    lower_ptr = _copy(c.lower_ptr, c.n_rows + 1, np.int64)
-    upper_ptr = _copy(c.upper_ptr, c.n_rows + 1, np.int64)
-    pattern = Pattern(
-        _copy(c.order, c.n_rows, np.int32),
-        _copy(c.block_ptr, c.n_blocks + 1, np.int32),
-        lower_ptr,
-        _copy(c.lower_col, int(lower_ptr[-1]), np.int32),
-        upper_ptr,
-        _copy(c.upper_col, int(upper_ptr[-1]), np.int32),
-    )
-    counts = ffi.new("int64_t[]", len(_ORDER_KINDS))
-    lib.pm_symbolic_ordering(handle, counts)
-    ordering = ",".join(f"{kind}={counts[i]}" for i, kind in enumerate(_ORDER_KINDS) if counts[i])
-    return pattern, int(lib.pm_symbolic_operations(handle)), ordering
+# Nanoseconds, measured on one core: for each operation and edge of an elimination, and each edge of a jump.
+_PER_OPERATION = 0.5
+_PER_EDGE = 5.0
+PER_JUMP = 1.2
 
 
 class Plan:
-    """A graph and its elimination pattern, checked against each other by the core and ready for evaluation.
+    """A graph, ready for evaluation; its elimination is made when it is first needed.
 
-    Safe to use from many threads: each call takes its own workspace from a pool.
+    Safe to use from many threads: each call takes its own workspace from a pool. Distributions and samples use the graph
+    alone, whether or not it has been eliminated, so that their last bits do not depend on it.
 
     Parameters
     ----------
     graph
         The graph.
     pattern
-        Its elimination; need not be trusted.
+        Its elimination, which need not be trusted; None to find it when it is needed.
+    ordering
+        How the order was found, for people.
+    progress
+        Told how far the check of the pattern is.
 
     Raises
     ------
     FormatError
         If the pattern does not belong to the graph.
+
+    Attributes
+    ----------
+    graph : Graph
+        The graph.
+    pattern : Pattern
+        Its elimination.
     """
 
-    def __init__(self, graph: Graph, pattern: Pattern) -> None:
+    def __init__(
+        self, graph: Graph, pattern: Pattern | None = None, ordering: str = "", progress: Progress | None = None
+    ) -> None:
         self.graph = graph
-        self._arrays = _GraphArrays(graph)
-        # The core borrows these arrays for as long as the plan lives.
-        arrays: list[Any] = [own(np.asarray(a, dtype)) for a, dtype in zip(pattern, _PATTERN_DTYPES, strict=True)]
-        self._pattern = Pattern(*arrays)
-        p = self._pattern
-        if p.block_ptr.size < 2 or p.lower_ptr.size != p.order.size + 1 or p.upper_ptr.size != p.order.size + 1:
-            raise FormatError("the arrays of the elimination pattern have lengths that do not fit together")
-        self._c_pattern = ffi.new("pm_pattern *")
-        c = self._c_pattern
-        c.n_rows, c.n_blocks = p.order.size, p.block_ptr.size - 1
-        self._buffers = [
-            _in("int32_t[]", p.order),
-            _in("int32_t[]", p.block_ptr),
-            _in("int64_t[]", p.lower_ptr),
-            _in("int32_t[]", p.lower_col),
-            _in("int64_t[]", p.upper_ptr),
-            _in("int32_t[]", p.upper_col),
-        ]
-        c.order, c.block_ptr, c.lower_ptr, c.lower_col, c.upper_ptr, c.upper_col = self._buffers
-        out = ffi.new("pm_plan **")
-        where = ffi.new("pm_where *")
-        status = lib.pm_plan_new(
-            self._arrays.graph, self._arrays.sizes, c, p.lower_col.size, p.upper_col.size, out, where
-        )
-        if status == lib.PM_E_PATTERN:
-            raise FormatError(f"the elimination pattern does not belong to the graph (at row {where.a})")
-        check(status, where, graph)
-        self._plan = ffi.gc(out[0], lib.pm_plan_free)
-        self.operations = int(lib.pm_plan_operations(self._plan))
-        self._pool: dict[int, list[Any]] = {1: [], LANES: []}
-        self._uniform_pool: list[Any] = []
+        self.ordering = ordering
+        self._arrays = GraphArrays(graph)
+        self._lock = threading.Lock()
+        self._pattern = pattern
+        # With a pattern one plan serves everything.
+        self._any = Prepared(graph, self._arrays, pattern, progress)
+        self._full = None if pattern is None else self._any
 
-    def __reduce__(self) -> tuple[type[Plan], tuple[Graph, Pattern]]:
+    @property
+    def is_eliminated(self) -> bool:
+        """Whether the elimination has been made."""
+        return self._full is not None
+
+    @property
+    def pattern(self) -> Pattern:
+        """Order and fill pattern; found now if they are not known yet."""
+        self.eliminated()
+        assert self._pattern is not None
+        return self._pattern
+
+    @property
+    def operations(self) -> int:
+        """Multiply-adds of one elimination."""
+        return self.eliminated().operations
+
+    def eliminated(self) -> Prepared:
+        """Return the plan with its elimination, which is made once.
+
+        Raises
+        ------
+        NumericalError
+            If it would take more work or memory than `Graph.eliminate` allows unless told otherwise.
+        """
+        if self._full is None:
+            with holding(self._lock):
+                if self._full is None:
+                    found = symbolic(self.graph, max_memory=default_memory())
+                    self._pattern, self.ordering = found.pattern, found.ordering
+                    self._full = Prepared(self.graph, self._arrays, found.pattern)
+        return self._full
+
+    def __reduce__(self) -> tuple[type[Plan], tuple[Graph, Pattern | None]]:
         # The core's own memory does not travel; it is made and checked again.
         return Plan, (self.graph, self._pattern)
 
@@ -196,60 +121,72 @@ class Plan:
     def moments(self, theta: Floats, k: int, rewards: Floats | None, n_threads: int) -> Floats:
         """Raw moments 1..k, shape (batch, k); theta (batch, p), rewards (V,) or None."""
         out = np.empty((theta.shape[0], k))
-        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_moments(self._plan, ws, n, c_theta, k, c_rewards, _out(out[rows]), where)
+        eliminated = self.eliminated()
 
-        self._batches(theta, n_threads, run)
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            return lib.pm_moments(eliminated.plan, ws, n, c_theta, k, c_rewards, out_of(out[rows]), where)
+
+        self.batches(eliminated, theta, n_threads, call, times_work=k)
         return out
 
     def joint_moment(self, theta: Floats, rewards: Floats, n_threads: int) -> Floats:
         """E[Y_1 … Y_k], shape (batch,); rewards (k, V)."""
         out = np.empty(theta.shape[0])
-        c_rewards = _in("double[]", rewards)
+        c_rewards = into("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_joint_moment(self._plan, ws, n, c_theta, rewards.shape[0], c_rewards, _out(out[rows]), where)
+        eliminated = self.eliminated()
 
-        self._batches(theta, n_threads, run)
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            return lib.pm_joint_moment(
+                eliminated.plan, ws, n, c_theta, rewards.shape[0], c_rewards, out_of(out[rows]), where
+            )
+
+        self.batches(eliminated, theta, n_threads, call, times_work=2.0 ** rewards.shape[0])
         return out
 
     def sojourn(self, theta: Floats, n_threads: int) -> Floats:
-        """Expected time in each vertex, shape (batch, V)."""
+        """Expected time in each vertex, shape (batch, V); infinite where the process is caught."""
         out = np.empty((theta.shape[0], self.graph.vertices_length()))
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_sojourn(self._plan, ws, n, c_theta, _out(out[rows]), where)
+        eliminated = self.eliminated()
 
-        self._batches(theta, n_threads, run)
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            return lib.pm_sojourn(eliminated.plan, ws, n, c_theta, out_of(out[rows]), where)
+
+        self.batches(eliminated, theta, n_threads, call, times_work=1)
         return out
 
     def covariance(self, theta: Floats, rewards: Floats, n_threads: int) -> tuple[Floats, Floats]:
         """Means (batch, m) and covariances (batch, m, m); rewards (m, V)."""
         m = rewards.shape[0]
         mean, covariance = np.empty((theta.shape[0], m)), np.empty((theta.shape[0], m, m))
-        c_rewards = _in("double[]", rewards)
+        c_rewards = into("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+        eliminated = self.eliminated()
+
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_covariance(
-                self._plan, ws, n, c_theta, m, c_rewards, _out(mean[rows]), _out(covariance[rows]), where
+                eliminated.plan, ws, n, c_theta, m, c_rewards, out_of(mean[rows]), out_of(covariance[rows]), where
             )
 
-        self._batches(theta, n_threads, run)
+        self.batches(eliminated, theta, n_threads, call, times_work=m * m)
         return mean, covariance
 
     def moments_grad(self, theta: Floats, k: int, rewards: Floats | None, n_threads: int) -> tuple[Floats, Floats]:
         """Moments (batch, k) and their derivatives by theta (batch, k, p)."""
         out, grad = np.empty((theta.shape[0], k)), np.empty((theta.shape[0], k, theta.shape[1]))
-        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+        eliminated = self.eliminated()
+
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_moments_grad(
-                self._plan, ws, n, c_theta, k, c_rewards, _out(out[rows]), _out(grad[rows]), where
+                eliminated.plan, ws, n, c_theta, k, c_rewards, out_of(out[rows]), out_of(grad[rows]), where
             )
 
-        self._batches(theta, n_threads, run)
+        self.batches(eliminated, theta, n_threads, call, times_work=4 * k)
         return out, grad
 
     # -- distribution -------------------------------------------------------------------------------------------------
@@ -269,20 +206,32 @@ class Plan:
         `initial`, shape (V,), is the mass in each vertex at time 0, with what is absorbed already in entry 0.
         """
         results = {name: np.empty((theta.shape[0], times.size)) for name in what}
-        c_times = _in("double[]", times)
-        c_initial = ffi.NULL if initial is None else _in("double[]", initial)
+        c_times = into("double[]", times)
+        c_initial = ffi.NULL if initial is None else into("double[]", initial)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            uniform = self._take_uniform()
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            uniform = self._any.take_uniform()
             try:
-                outs = [_out(results[name][rows]) if name in results else ffi.NULL for name in ("pdf", "cdf", "sf")]
+                outs = [out_of(results[name][rows]) if name in results else ffi.NULL for name in ("pdf", "cdf", "sf")]
                 return lib.pm_uniform_eval(
-                    self._plan, ws, uniform, n, c_theta, c_initial, times.size, c_times, tol, max_steps, *outs, where
+                    self._any.plan,
+                    ws,
+                    uniform,
+                    n,
+                    c_theta,
+                    c_initial,
+                    times.size,
+                    c_times,
+                    tol,
+                    max_steps,
+                    *outs,
+                    where,
                 )
             finally:
-                self._uniform_pool.append(uniform)
+                self._any.free_uniform.append(uniform)
 
-        self._batches(theta, n_threads, run, lanes=1, times=times)
+        n_threads = self._threads_for_sweeps(theta, times, n_threads, 1.0)
+        self.batches(self._any, theta, n_threads, call, lanes=1, times=times)
         return results
 
     def uniformize_grad(
@@ -291,13 +240,13 @@ class Plan:
         """Density at `times`, (batch, T), and its derivatives by theta, (batch, T, p)."""
         value = np.empty((theta.shape[0], times.size))
         grad = np.zeros((theta.shape[0], times.size, theta.shape[1]))
-        c_times = _in("double[]", times)
+        c_times = into("double[]", times)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            uniform = self._take_uniform()
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            uniform = self._any.take_uniform()
             try:
                 return lib.pm_uniform_grad(
-                    self._plan,
+                    self._any.plan,
                     ws,
                     uniform,
                     n,
@@ -306,15 +255,24 @@ class Plan:
                     c_times,
                     tol,
                     max_steps,
-                    _out(value[rows]),
-                    _out(grad[rows]),
+                    out_of(value[rows]),
+                    out_of(grad[rows]),
                     where,
                 )
             finally:
-                self._uniform_pool.append(uniform)
+                self._any.free_uniform.append(uniform)
 
-        self._batches(theta, n_threads, run, lanes=1, times=times)
+        n_threads = self._threads_for_sweeps(theta, times, n_threads, 1.0 + theta.shape[1])
+        self.batches(self._any, theta, n_threads, call, lanes=1, times=times)
         return value, grad
+
+    def _threads_for_sweeps(self, theta: Floats, times: Floats, n_threads: int, times_work: float) -> int:
+        """Return how many threads are worth waking for the uniformization of a batch."""
+        if n_threads <= 1 or theta.shape[0] <= 1:
+            return 1
+        with np.errstate(over="ignore"):
+            jumps = float(self.rate(theta).sum()) * float(times.max(initial=0.0))
+        return useful(n_threads, jumps * (self.graph.n_edges + self.graph.vertices_length()) * PER_JUMP * times_work)
 
     def advance(self, theta: Floats, duration: float, state: Floats, rewards: Floats | None, max_steps: int) -> Floats:
         """Carry mass and moments through `duration` at one parameter vector, theta (1, p).
@@ -322,13 +280,13 @@ class Plan:
         Level j of `state`, shape (k + 1, V), holds E[Y^j; in v] and, in entry 0, E[Y^j; absorbed].
         """
         out = np.empty_like(state)
-        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            uniform = self._take_uniform()
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            uniform = self._any.take_uniform()
             try:
                 return lib.pm_uniform_advance(
-                    self._plan,
+                    self._any.plan,
                     ws,
                     uniform,
                     c_theta,
@@ -336,267 +294,205 @@ class Plan:
                     state.shape[0] - 1,
                     c_rewards,
                     max_steps,
-                    _in("double[]", state),
-                    _out(out),
+                    into("double[]", state),
+                    out_of(out),
                     where,
                 )
             finally:
-                self._uniform_pool.append(uniform)
+                self._any.free_uniform.append(uniform)
 
-        self._batches(theta, 1, run, lanes=1)
+        self.batches(self._any, theta, 1, call, lanes=1)
         return out
 
-    def vertex_moments(self, theta: Floats, k: int, rewards: Floats | None) -> Floats:
-        """Raw moments 1..k from every vertex, shape (batch, k, V)."""
+    def vertex_moments(self, theta: Floats, k: int, rewards: Floats | None, mass: Floats | None = None) -> Floats:
+        """Raw moments 1..k from every vertex, shape (batch, k, V).
+
+        They have a meaning for vertices that are reached from where `mass`, shape (V,), is not zero, entry 0 left out; None
+        stands for the starting vertex.
+        """
         out = np.empty((theta.shape[0], k, self.graph.vertices_length()))
-        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
+        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_vertex_moments(self._plan, ws, n, c_theta, k, c_rewards, _out(out[rows]), where)
+        c_mass = ffi.NULL if mass is None else into("double[]", mass)
+        eliminated = self.eliminated()
 
-        self._batches(theta, 1, run)
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            return lib.pm_vertex_moments(
+                eliminated.plan, ws, n, c_theta, k, c_rewards, c_mass, out_of(out[rows]), where
+            )
+
+        self.batches(eliminated, theta, 1, call)
+        return out
+
+    def vertex_variances(self, theta: Floats, rewards: Floats | None, mass: Floats | None = None) -> Floats:
+        """Variances of the rewarded sum from every vertex on, shape (batch, V); `mass` as in `vertex_moments`."""
+        out = np.empty((theta.shape[0], self.graph.vertices_length()))
+        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
+        c_mass = ffi.NULL if mass is None else into("double[]", mass)
+        eliminated = self.eliminated()
+
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            return lib.pm_vertex_variance(eliminated.plan, ws, n, c_theta, c_rewards, c_mass, out_of(out[rows]), where)
+
+        self.batches(eliminated, theta, 1, call)
         return out
 
     def sample(
         self, theta: Floats, size: int, seed: int, rewards: Floats | None, max_jumps: int, n_threads: int
     ) -> Floats:
-        """Draws of the rewarded sum, (batch, size); row i, column k is draw i * size + k of the stream of `seed`."""
+        """Draws of the rewarded sum, (batch, size), infinite where it is; row i, column k is draw i * size + k of the
+        stream of `seed`.
+        """
         out = np.empty((theta.shape[0], size))
-        c_rewards = ffi.NULL if rewards is None else _in("double[]", rewards)
-        made = ffi.new("pm_sampler **")
-        check(lib.pm_sampler_new(self._plan, made), None, self.graph)
-        sampler = ffi.gc(made[0], lib.pm_sampler_free)
+        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
+        samplers: dict[Prepared, Any] = {}
         for row in range(theta.shape[0]):
-            self._set_sampler(sampler, theta, row)
+            of, sampler = self._set_sampler(samplers, theta, row, c_rewards)
+            # Shared by the threads: each takes the next draws that nobody has taken. `next` of a counter needs no lock.
+            firsts = itertools.count(0, _DRAWS_AT_ONCE)
 
-            def draw(first: int, row: int = row) -> None:
-                where = ffi.new("pm_where *")
-                part = out[row, first : first + _DRAWS_AT_ONCE]
-                status = lib.pm_sampler_draw(
-                    self._plan, sampler, c_rewards, seed, row * size + first, part.size, max_jumps, _out(part), where
-                )
-                if status == lib.PM_E_LIMIT:
-                    raise NumericalError(f"a draw took more than max_jumps = {max_jumps} jumps{theta_text(theta, row)}")
-                check(status, where, self.graph, theta)
-
-            # Short parts, so that an interrupt is seen between them.
-            firsts = range(0, size, _DRAWS_AT_ONCE)
-            if n_threads <= 1 or len(firsts) <= 1:
+            def draw(
+                row: int = row,
+                firsts: itertools.count[int] = firsts,
+                of: Prepared = of,
+                sampler: Any = sampler,
+            ) -> None:
+                where, control = ffi.new("pm_where *"), new_control()
                 for first in firsts:
-                    draw(first)
+                    if first >= size:
+                        return
+                    part = out[row, first : first + _DRAWS_AT_ONCE]
+                    status = lib.pm_sampler_draw(
+                        of.plan,
+                        sampler,
+                        seed,
+                        row * size + first,
+                        part.size,
+                        max_jumps,
+                        control,
+                        out_of(part),
+                        where,
+                    )
+                    raise_if_stopped(control)
+                    if status == lib.PM_E_LIMIT:
+                        raise NumericalError(
+                            f"a draw took more than max_jumps = {max_jumps} jumps{theta_text(theta, row)}"
+                        )
+                    check(status, where, self.graph, theta)
+
+            n_parts = min(n_threads, -(-size // _DRAWS_AT_ONCE))
+            if n_parts <= 1:
+                run(draw)
             else:
-                with ThreadPoolExecutor(n_threads) as pool:
-                    list(pool.map(draw, firsts))
+                run_parts([draw] * n_parts)
         return out
 
-    def _set_sampler(self, sampler: Any, theta: Floats, row: int) -> None:
-        where = ffi.new("pm_where *")
-        ws = self._take_workspace(1)
-        try:
-            status = lib.pm_sampler_set(self._plan, ws, sampler, _in("double[]", theta[row]), where)
-        finally:
-            self._pool[1].append(ws)
-        where.a = row
-        check(status, where, self.graph, theta)
+    def _set_sampler(
+        self, samplers: dict[Prepared, Any], theta: Floats, row: int, c_rewards: Any
+    ) -> tuple[Prepared, Any]:
+        """Prepare draws at one parameter vector; return the plan and its sampler, which is kept in `samplers`.
 
-    def censor(self, keep: npt.NDArray[np.bool_]) -> Censored:
-        """Watch the chain only in the vertices that `keep` (V,) marks."""
-        return Censored(self, keep)
+        The graph alone serves if absorption is certain; else the elimination is needed, to find the traps.
+        """
+        where = ffi.new("pm_where *")
+        c_theta = into("double[]", theta[row])
+        of = self._any
+        while True:
+            if of not in samplers:
+                made = ffi.new("pm_sampler **")
+                check(lib.pm_sampler_new(of.plan, made), None, self.graph)
+                samplers[of] = ffi.gc(made[0], lib.pm_sampler_free)
+            scratch = of.take(1)
+            status: list[int] = []
+
+            def work(of: Prepared = of, scratch: Scratch = scratch, status: list[int] = status) -> None:
+                status.append(lib.pm_sampler_set(of.plan, scratch.workspace, samplers[of], c_theta, c_rewards, where))
+
+            try:
+                run(work)
+                raise_if_stopped(scratch.control)
+            finally:
+                of.free[1].append(scratch)
+            if status[0] != lib.PM_E_UNCERTAIN:
+                where.a = row
+                check(status[0], where, self.graph, theta)
+                return of, samplers[of]
+            of = self.eliminated()
 
     def check_times(self, times: Floats) -> None:
         """Raise the core's error for a bad time, without evaluating anything."""
         where = ffi.new("pm_where *")
-        check(lib.pm_check_times(self._plan, times.size, _in("double[]", times), where), where, self.graph, None, times)
+        check(
+            lib.pm_check_times(self._any.plan, times.size, into("double[]", times), where),
+            where,
+            self.graph,
+            None,
+            times,
+        )
 
     def rate(self, theta: Floats) -> Floats:
         """Uniformization rate, shape (batch,)."""
         out = np.empty(theta.shape[0])
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_uniform_rate(self._plan, ws, n, c_theta, _out(out[rows]), where)
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            return lib.pm_uniform_rate(self._any.plan, ws, n, c_theta, out_of(out[rows]), where)
 
-        self._batches(theta, 1, run, lanes=1)
+        self.batches(self._any, theta, 1, call, lanes=1)
         return out
 
     def edge_weights(self, theta: Floats) -> Floats:
         """Weight of every edge, shape (batch, n_edges)."""
         out = np.empty((theta.shape[0], self.graph.n_edges))
 
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_weights(self._plan, ws, n, c_theta, _out(out[rows]), where)
+        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
+            return lib.pm_weights(self._any.plan, ws, n, c_theta, out_of(out[rows]), where)
 
-        self._batches(theta, 1, run, lanes=1)
+        self.batches(self._any, theta, 1, call, lanes=1)
         return out
 
     # -- workspaces and threads ---------------------------------------------------------------------------------------
 
-    def _batches(
+    def batches(
         self,
+        of: Prepared,
         theta: Floats,
         n_threads: int,
-        run: Callable[[Any, int, Any, slice, Any], Any],
+        call: Callable[[Any, int, Any, slice, Any], Any],
         *,
         lanes: int | None = None,
         times: Floats | None = None,
+        times_work: float = 1.0,
     ) -> None:
-        """Call `run` on consecutive parts of the batch, one part per thread; the core releases the GIL."""
+        """Call the core on consecutive parts of the batch, one part per thread; it releases the GIL.
+
+        `times_work`: how much more a parameter vector takes than its elimination. Calls that do not eliminate have chosen
+        the number of their threads themselves.
+        """
         n = theta.shape[0]
         if n == 0:
             return
-        large = self._pattern.lower_col.size + self._pattern.upper_col.size > _MAX_LANED_FILL
-        lanes = lanes or (1 if n == 1 or large else LANES)
+        lanes = lanes or (1 if n == 1 or of.fill > _MAX_LANED_FILL else LANES)
 
         def part(first: int, stop: int) -> None:
             where = ffi.new("pm_where *")
-            ws = self._take_workspace(lanes)
+            scratch = of.take(lanes)
             try:
                 rows = slice(first, stop)
-                status = run(ws, stop - first, _in("double[]", theta[rows]), rows, where)
+                status = call(scratch.workspace, stop - first, into("double[]", theta[rows]), rows, where)
+                raise_if_stopped(scratch.control)
             finally:
-                self._pool[lanes].append(ws)
+                of.free[lanes].append(scratch)
             if status != lib.PM_OK:
                 where.a += first
                 check(status, where, self.graph, theta, times)
 
         groups = -(-n // lanes)
+        if n_threads > 1 and of is self._full and lanes != 1:
+            each = _PER_OPERATION * of.operations + _PER_EDGE * self.graph.n_edges
+            n_threads = useful(n_threads, n * times_work * each)
         n_parts = min(n_threads, groups)
         if n_parts <= 1:
-            part(0, n)
+            run(lambda: part(0, n))
             return
         bounds = [min(n, i * groups // n_parts * lanes) for i in range(n_parts)] + [n]
-        with ThreadPoolExecutor(n_parts) as pool:
-            for done in [pool.submit(part, *pair) for pair in pairwise(bounds)]:
-                done.result()
-
-    def _take_workspace(self, lanes: int) -> Any:
-        try:
-            return self._pool[lanes].pop()
-        except IndexError:
-            out = ffi.new("pm_workspace **")
-            check(lib.pm_workspace_new(self._plan, lanes, out), None, self.graph)
-            return ffi.gc(out[0], lib.pm_workspace_free)
-
-    def _take_uniform(self) -> Any:
-        try:
-            return self._uniform_pool.pop()
-        except IndexError:
-            out = ffi.new("pm_uniform **")
-            check(lib.pm_uniform_new(self._plan, out), None, self.graph)
-            return ffi.gc(out[0], lib.pm_uniform_free)
-
-
-class Censored:
-    """The chain of a plan, watched only in some vertices; what it does elsewhere is eliminated.
-
-    Parameters
-    ----------
-    plan
-        The plan of the whole chain.
-    keep
-        Shape (V,): which vertices are watched; the starting vertex always is.
-
-    Attributes
-    ----------
-    vertices : numpy.ndarray
-        Vertex of each row, the starting vertex first.
-    edge_ptr, edge_target : numpy.ndarray
-        Edges by row; a target equal to the number of rows stands for absorption.
-    """
-
-    def __init__(self, plan: Plan, keep: npt.NDArray[np.bool_]) -> None:
-        self._owner = plan
-        self._lock = threading.Lock()
-        out = ffi.new("pm_censored **")
-        flags = np.ascontiguousarray(keep, dtype=np.uint8)
-        check(lib.pm_censored_new(plan._plan, _in("uint8_t[]", flags), out), None, plan.graph)
-        self._handle = ffi.gc(out[0], lib.pm_censored_free)
-        n, vertices = ffi.new("int32_t *"), ffi.new("const int32_t **")
-        ptr, target = ffi.new("const int64_t **"), ffi.new("const int32_t **")
-        lib.pm_censored_edges(self._handle, n, vertices, ptr, target)
-        self.vertices = _copy(vertices[0], n[0], np.int32)
-        self.edge_ptr = _copy(ptr[0], n[0] + 1, np.int64)
-        self.edge_target = _copy(target[0], int(self.edge_ptr[-1]), np.int32)
-
-    def weights(self, theta: Floats) -> Floats:
-        """Weight of every edge, shape (batch, n_edges)."""
-        out = np.empty((theta.shape[0], self.edge_target.size))
-
-        def run(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            # The scratch arrays stand in the handle itself.
-            with self._lock:
-                return lib.pm_censored_weights(self._owner._plan, ws, self._handle, n, c_theta, _out(out[rows]), where)
-
-        self._owner._batches(theta, 1, run, lanes=1)
-        return out
-
-
-def thread_count(n_threads: int | None) -> int:
-    """Return the number of threads to use: what was asked for, else 1; -1 stands for all processors.
-
-    Raises
-    ------
-    ParameterError
-        If it is neither positive nor -1.
-    """
-    if n_threads is None:
-        return 1
-    whole = isinstance(n_threads, Integral) and not isinstance(n_threads, bool)
-    if whole and n_threads == -1:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not whole or n_threads < 1:
-        raise ParameterError(f"n_threads must be a positive integer, or -1 for all processors, not {n_threads!r}")
-    return int(n_threads)
-
-
-class _GraphArrays:
-    """A pm_graph that borrows the arrays of a Graph, and keeps them alive."""
-
-    def __init__(self, graph: Graph) -> None:
-        w = graph.weights
-        self.graph = ffi.new("pm_graph *")
-        self.sizes = ffi.new("pm_graph_sizes *")
-        c = self.graph
-        c.n_vertices, c.n_params, c.discrete = graph.vertices_length(), graph.param_length(), graph.discrete
-        c.n_affine, c.n_program = w.affine_base.size, w.program_op.size
-        self.sizes.n_edges, self.sizes.n_affine_terms = graph.edge_target.size, w.affine_coef.size
-        self._buffers = [
-            _in("int64_t[]", graph.edge_ptr),
-            _in("int32_t[]", graph.edge_target),
-            _in("int32_t[]", graph.edge_slot),
-            _in("double[]", w.affine_base),
-            _in("int64_t[]", w.affine_ptr),
-            _in("int32_t[]", w.affine_param),
-            _in("double[]", w.affine_coef),
-            _in("uint8_t[]", w.program_op),
-            _in("int32_t[]", w.program_a),
-            _in("int32_t[]", w.program_b),
-        ]
-        (
-            c.edge_ptr,
-            c.edge_target,
-            c.edge_slot,
-            c.affine_base,
-            c.affine_ptr,
-            c.affine_param,
-            c.affine_coef,
-            c.program_op,
-            c.program_a,
-            c.program_b,
-        ) = self._buffers
-
-
-def _in(ctype: str, array: npt.NDArray[Any]) -> Any:
-    # Arrays come from this package's own classes, which fix dtype and contiguity; from_buffer refuses anything else.
-    return ffi.from_buffer(ctype, array)
-
-
-def _out(array: npt.NDArray[np.float64]) -> Any:
-    return ffi.from_buffer("double[]", array, require_writable=True)
-
-
-def _copy(pointer: Any, size: int, dtype: Any) -> npt.NDArray[Any]:
-    if size == 0:
-        return np.empty(0, dtype)
-    # Into `bytes`, which nobody can change.
-    copied: npt.NDArray[Any] = np.frombuffer(ffi.buffer(pointer, size * np.dtype(dtype).itemsize)[:], dtype)
-    return copied
+        run_parts([partial(part, first, stop) for first, stop in pairwise(bounds)])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.binding import reachable
 from ..errors import NumericalError, ParameterError
 from ..statespace.owned import own
 from .arguments import (
@@ -29,8 +30,49 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _DEFAULT_MAX_STEPS = 20_000_000
-#: A variance below this share of the mean square would have lost most of its digits in the difference of moments.
-_HIDDEN = 1e-9
+#: A variance is right to this share of itself.
+_ACCURACY = 1e-9
+#: A variance below this share of the square of the mean is zero.
+_NOTHING = 1e-25
+#: Error of one number, relative: some roundings.
+_ROUNDING = 2e-15
+#: So many steps of a discrete chain are followed one by one to find where the process may be; after more, it may be anywhere ahead.
+_STEPS_APART = 10_000
+
+
+def _second_moment(ended: list[tuple[Floats, float]], alive: Floats, after: Floats, spread: Floats) -> float:
+    """Return the variance of Y from what its paths have earned; everything is counted from one origin.
+
+    Parameters
+    ----------
+    ended
+        For each way to have ended, E[X^j; ended], j = 0, 1, 2, with X >= 0, and what Y is beyond X.
+    alive
+        E[Y^j; in v] for the paths that have not ended, shape (3, n).
+    after, spread
+        Mean and variance of what is still to be earned from each v, shape (n,).
+
+    Raises
+    ------
+    NumericalError
+        If rounding leaves fewer digits than promised, or the variance overflows.
+    """
+    mean = float((alive[1] + alive[0] * after).sum()) + sum(float(x[1] + x[0] * shift) for x, shift in ended)
+    beyond = after - mean
+    off = _ROUNDING * (after + abs(mean))
+    terms = [alive[2], 2.0 * alive[1] * beyond, alive[0] * spread, alive[0] * beyond * beyond]
+    error = float((2.0 * alive[1] * off + alive[0] * (2.0 * np.abs(beyond) + off) * off).sum())
+    for levels, origin in ended:
+        shift = origin - mean
+        terms.append(np.array([levels[2], 2.0 * shift * levels[1], shift * shift * levels[0]]))
+    every = np.concatenate(terms)
+    total = float(every.sum())
+    error += _ROUNDING * float(np.abs(every).sum())
+    if not np.isfinite(total):
+        raise NumericalError("the variance is too large for a float")
+    if error > _ACCURACY * total and not (total <= error <= _NOTHING * mean * mean):
+        raise NumericalError(f"the variance is about {total:.1e}, of which rounding leaves too few digits")
+    return total
 
 
 class PiecewiseModel:
@@ -115,18 +157,21 @@ class PiecewiseModel:
         return values if values.ndim else float(values)
 
     def variance(self, theta: Any, rewards: Any = None, *, max_steps: int = _DEFAULT_MAX_STEPS) -> Any:
-        """Return Var[Y], a float or shape (batch,), from the first two moments.
+        """Return Var[Y], a float or shape (batch,).
 
-        Errors as for `moments`, and a NumericalError if the variance is so small beside the square of the mean that
-        rounding hides it.
+        Errors as for `moments`, and a NumericalError if rounding would leave fewer than nine digits.
+
+        Notes
+        -----
+        Added up over the ways to end, each measured from the mean: absorption in an epoch, and for the last epoch the
+        variance from each state on (law of total variance). What every path earns alike, the smallest reward times
+        the duration, is set apart, so a long time without absorption does not hide a small variance.
         """
-        moments = self.moments(theta, 2, rewards, max_steps=max_steps)
-        values = moments[..., 1] - moments[..., 0] ** 2
-        if (values < _HIDDEN * moments[..., 1]).any():
-            raise NumericalError(
-                f"the variance is less than {_HIDDEN:.0e} of the mean square, which is too little to be told from rounding"
-            )
-        return values if values.ndim else float(values)
+        batch, is_batch = self._check_theta(theta)
+        checked = check_reward_vector(rewards, self._plan.graph)
+        steps = check_count(max_steps, "max_steps", 1, 2**62)
+        values = np.array([self._variance(rows, checked, steps) for rows in batch])
+        return values if is_batch else float(values[0])
 
     def moments(self, theta: Any, k: int, rewards: Any = None, *, max_steps: int = _DEFAULT_MAX_STEPS) -> Floats:
         """Return the first `k` raw moments of Y = Σ_v r_v T_v, shape (k,) or (batch, k).
@@ -147,7 +192,7 @@ class PiecewiseModel:
         ParameterError
             If an argument is out of range.
         InfiniteExpectationError
-            If absorption is not certain in the last epoch.
+            If the process may be caught in the last epoch in states with a reward.
         NumericalError
             If more than `max_steps` steps are needed, or the result overflows.
         """
@@ -170,13 +215,62 @@ class PiecewiseModel:
         state[0] = self._initial(theta[0])
         for epoch, duration in enumerate(np.diff(self.starts)):
             state = self._plan.advance(theta[epoch : epoch + 1], float(duration), state, rewards, max_steps)
-        after = self._plan.vertex_moments(theta[-1:], k, rewards)[0]
+        after = self._plan.vertex_moments(theta[-1:], k, rewards, self._entered(theta))[0]
         total = np.empty(k)
         for j in range(1, k + 1):
             # What was earned before the last epoch, i times, and what is earned from each state on, j - i times.
             mixed = (comb(j, i) * float(state[i, 1:] @ after[j - i - 1, 1:]) for i in range(j))
             total[j - 1] = state[j].sum() + sum(mixed)
         return total
+
+    def _variance(self, theta: Floats, rewards: Floats | None, max_steps: int) -> float:
+        graph = self._plan.graph
+        earns = np.ones(graph.vertices_length()) if rewards is None else rewards
+        transient = np.diff(graph.edge_ptr) > 0
+        transient[0] = False
+        least = float(earns[transient].min()) if transient.any() else 0.0
+        # Level j of `state` holds E[X^j; in v], where X is what a path has earned beyond the least that it can have.
+        state = np.zeros((3, graph.vertices_length()))
+        state[0] = self._initial(theta[0])
+        earned = least * self.starts
+        ended = [(state[:, 0].copy(), -float(earned[-1]))]
+        for epoch, duration in enumerate(np.diff(self.starts)):
+            state[:, 0] = 0.0
+            here = theta[epoch : epoch + 1]
+            levels = self._plan.advance(here, float(duration), state, earns, max_steps)[:, 0]
+            ended.append((levels, float(earned[epoch] - earned[-1])))
+            state = self._plan.advance(here, float(duration), state, np.where(transient, earns - least, 0.0), max_steps)
+        mass = self._entered(theta)
+        after = self._plan.vertex_moments(theta[-1:], 1, rewards, mass)[0, 0, 1:]
+        spread = self._plan.vertex_variances(theta[-1:], rewards, mass)[0, 1:]
+        return _second_moment(ended, state[:, 1:], after, spread)
+
+    def _entered(self, theta: Floats) -> Floats | None:
+        """Return where the last epoch may be entered, which matters only if it has a weight of zero; else None."""
+        return None if self._plan.edge_weights(theta[-1:]).all() else self._possible(theta)
+
+    def _possible(self, theta: Floats) -> Floats:
+        """Return 1 for the vertices where the process may be when the last epoch begins, shape (V,), however improbable."""
+        graph = self._plan.graph
+        source = np.repeat(np.arange(graph.vertices_length()), np.diff(graph.edge_ptr))
+        may = self._initial(theta[0]) > 0
+        may[0] = False
+        for epoch, duration in enumerate(np.diff(self.starts)):
+            weights = self._plan.edge_weights(theta[epoch : epoch + 1])[0]
+            edges = (weights > 0) & (source > 0)
+            steps = int(min(duration, _STEPS_APART)) if graph.discrete else 0
+            stays = np.bincount(source, weights, may.size) < 1.0
+            for _ in range(steps):
+                ahead = may & stays
+                ahead[graph.edge_target[edges & may[source]]] = True
+                if (ahead == may).all():
+                    break
+                may = ahead
+            else:
+                if not graph.discrete or duration > steps:
+                    ptr = np.searchsorted(source[edges], np.arange(may.size + 1))
+                    may = reachable(ptr, graph.edge_target[edges], np.flatnonzero(may))
+        return may.astype(np.float64)
 
     def _distribution(self, what: str, theta: Any, times: Any, tol: float, max_steps: int) -> Floats:
         batch, is_batch = self._check_theta(theta)

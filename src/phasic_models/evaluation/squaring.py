@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.stopping import check
 from ..errors import NumericalError
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ _SMALL_UNIT = 2.0**-480
 _DEAD = 1e-305
 _GONE = 800.0
 #: Most jumps that are followed: what was set to zero below _TINY adds up to nothing over so many.
-_MAX_JUMPS = 1e130
+MAX_JUMPS = 1e130
 #: How far a row of a product may be from its known sum before it is scaled back; rounding gives about states x 1e-16.
 _MAX_DRIFT = 1e-9
+#: Multiply-adds of a matrix product between two looks at the deadline: some 0.02 s on one core.
+_MULTIPLY_AT_ONCE = 2**28
 
 
 class TransientChain:
@@ -121,8 +124,8 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     Raises
     ------
     NumericalError
-        If a row of a transition matrix drifts from its known sum by more than rounding explains, or if mass is left
-        after 1e130 jumps.
+        If a row of a transition matrix drifts from its known sum by more than rounding explains, or if mass that can
+        still be absorbed is left after 1e130 jumps. Beyond, ``state`` says no more than that mass is caught.
 
     Notes
     -----
@@ -151,7 +154,7 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
 
 def _evaluate(chain: TransientChain, times: Floats, rate: float, discrete: bool, floor: float) -> dict[str, Floats]:
     """As `distribution`; transition probabilities below `floor`, given survival, are taken for zero."""
-    reach = _MAX_JUMPS / rate
+    reach = MAX_JUMPS / rate
     too_long, times = times > reach, np.minimum(times, reach)
     if discrete:
         step = _Step.of(chain.step(1.0), chain.exit, floor)
@@ -172,8 +175,8 @@ def _evaluate(chain: TransientChain, times: Floats, rate: float, discrete: bool,
         if whole.any():
             step = step.doubled()
     rows.end(whole > 0)  # no mass survives that many steps
-    if (rows.survival()[too_long] > 0.0).any():
-        raise NumericalError(f"mass is left after {_MAX_JUMPS:.0e} jumps, and more are expected in such a time")
+    if too_long.any() and rows.state()[np.ix_(too_long, ~_trapped(chain))].any():
+        raise NumericalError(f"mass is left after {MAX_JUMPS:.0e} jumps, and more are expected in such a time")
     pdf = rows.state() @ chain.exit
     if discrete:
         # One step short of the time: the last step is taken with the absorption probabilities themselves.
@@ -293,11 +296,11 @@ def _survive(unit: Floats, more: Floats, floor: float) -> tuple[Floats, Floats]:
 def _product(left: Floats, right: Floats) -> Floats:
     """Matrix product of numbers that are zero or between _TINY and 1, without subnormal products."""
     if not (_has_small(left) or _has_small(right)):
-        return left @ right
+        return _multiply(left, right)
     large, small = _split(left)
     other_large, other_small = _split(right)
-    mixed = large @ other_small + small @ other_large
-    product: Floats = large @ other_large + (mixed + (small @ other_small) * _SMALL_UNIT) * _SMALL_UNIT
+    mixed = _multiply(large, other_small) + _multiply(small, other_large)
+    product: Floats = _multiply(large, other_large) + (mixed + _multiply(small, other_small) * _SMALL_UNIT) * _SMALL_UNIT
     return product
 
 
@@ -311,6 +314,34 @@ def _split(matrix: Floats) -> tuple[Floats, Floats]:
     return np.where(small, 0.0, matrix), np.where(small, matrix / _SMALL_UNIT, 0.0)
 
 
+def _multiply(a: Floats, b: Floats) -> Floats:
+    """Multiply matrices, one part of the result after the other: between two parts the call can be stopped."""
+    n = a.shape[1]
+    # Square parts, since each needs the rows of one matrix and the columns of the other.
+    side = max(1, math.isqrt(_MULTIPLY_AT_ONCE // max(n, 1)))
+    rows, columns = a.shape[0], b.shape[1]
+    if rows <= side and columns <= side:
+        check()
+        return a @ b
+    out = np.empty((rows, columns))
+    for row in range(0, rows, side):
+        for column in range(0, columns, side):
+            check()
+            part = out[row : row + side, column : column + side]
+            np.matmul(a[row : row + side], b[:, column : column + side], out=part)
+    return out
+
+
+def _trapped(chain: TransientChain) -> npt.NDArray[np.bool_]:
+    """States from which absorption cannot be reached: what is there after long is there for ever."""
+    leaves = chain.exit > 0
+    new = leaves
+    while new.any():
+        new = (chain.jump[:, new] > 0).any(axis=1) & ~leaves
+        leaves = leaves | new
+    return ~leaves
+
+
 def _short_step(chain: TransientChain, rate: float, floor: float) -> _Step:
     """Return the step of rate x length = _MEAN, by uniformization."""
     chain_step, leaves = chain.step(rate), chain.exit / rate
@@ -318,8 +349,9 @@ def _short_step(chain: TransientChain, rate: float, floor: float) -> _Step:
     weights, beyond = _poisson(np.array([_MEAN]))
     matrix, absorbed = weights[0, 0] * power, beyond[0, 0] * ahead
     for k in range(1, TERMS):
-        power = power @ chain_step
+        power = _multiply(power, chain_step)
         ahead = chain_step @ ahead
+        check()
         matrix += weights[k, 0] * power
         absorbed = absorbed + beyond[k, 0] * ahead
     return _Step.of(matrix, absorbed, floor)
@@ -359,5 +391,6 @@ def _normalised(matrix: Floats) -> Floats:
         raise NumericalError(
             f"repeated squaring lost accuracy: a row of the transition matrix is off by {drift:.1e} of its sum"
         )
+    check()
     matrix /= np.where(some, sums, 1.0)[:, None]
     return matrix

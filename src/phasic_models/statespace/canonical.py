@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.binding import reachable
 from ..errors import GraphError
-from ..evaluation.engine import reachable
 from .explore import Transitions, show_state
 from .expr import Expr, Parameter
 from .table import WeightTable, is_pointer, read_only

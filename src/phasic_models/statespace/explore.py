@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ..core.stopping import check
 from ..errors import GraphError
 from .growth import Growth, Watch, growing_entry
 from .keys import keys_of, states_of
@@ -104,6 +105,7 @@ class Explorer:
         done = 0
         with self.watch:
             while done < len(self.keys):
+                check()
                 states = self._states(done, done + self.reader.chunk)
                 for block in self.reader.read(states, done):
                     self._keep(block)
