@@ -215,7 +215,8 @@ def latency(folder: Path, entries: int) -> dict[str, object]:
 
 
 def throughput(folder: Path) -> dict[str, object]:
-    from phasic_models.formats import Manifest, ManifestModel, manifest_problems, sha256_file, write_manifest
+    from phasic_models.files.checksums import sha256_file
+    from phasic_models.formats import Manifest, ManifestModel, manifest_problems, write_manifest
 
     library = folder / "verify" / "symbolic" / "large"
     library.mkdir(parents=True)

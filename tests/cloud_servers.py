@@ -768,7 +768,7 @@ def make_library(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def make_release(tmp_path: Path, make_library: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that writes a release folder: tarballs, SHA256SUMS and index.json."""
-    from phasic_models.packaging.archive import make_tarball
+    from phasic_models.files.archive import make_tarball
     from phasic_models.remote.index import write_release_files
 
     def make(*versions: str, category: str = "coalescent", mirrors: tuple[str, ...] = (), **fields: Any) -> Path:

@@ -15,8 +15,8 @@ from test_symbolic_cache import death, expectation, harmonic, only_these_layers,
 from phasic_models import SymbolicCache, list_models, load_model
 from phasic_models.cache.cache_exchange import import_from
 from phasic_models.errors import FormatError, ModelNotFoundError, PhasicModelsError
+from phasic_models.files.archive import make_tarball
 from phasic_models.formats import manifest_problems, read_manifest
-from phasic_models.packaging.archive import make_tarball
 
 __all__ = ["only_these_layers"]  # a fixture for every test here
 

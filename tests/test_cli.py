@@ -16,8 +16,8 @@ from test_symbolic_cache import death, harmonic, only_these_layers, place_librar
 
 from phasic_models import SymbolicCache
 from phasic_models.cache import catalogue
+from phasic_models.files.archive import make_tarball
 from phasic_models.formats import Citation, Parameter
-from phasic_models.packaging.archive import make_tarball
 
 pytest.importorskip("typer")
 from typer.testing import CliRunner

@@ -28,6 +28,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phasic_models.cache.installation import check_library, install_archive, install_folder
 from phasic_models.cloud_cache import (
     AzureBlobBackend,
     GCSBackend,
@@ -44,12 +45,14 @@ from phasic_models.errors import (
     OfflineError,
     ParameterError,
 )
-from phasic_models.formats import read_manifest, sha256_file
-from phasic_models.packaging.archive import make_tarball, path_problem
-from phasic_models.remote import install
+from phasic_models.files import staging
+from phasic_models.files.archive import make_tarball
+from phasic_models.files.checksums import sha256_file
+from phasic_models.files.names import path_problem
+from phasic_models.files.staging import move_in
+from phasic_models.formats import read_manifest
 from phasic_models.remote.folders import ObjectFolder, download_folder, upload
 from phasic_models.remote.index import Index, LibraryEntry, encode_index, parse_index
-from phasic_models.remote.install import check_library, install_archive, install_folder, move_in
 from phasic_models.remote.stores import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
@@ -349,12 +352,12 @@ def test_killed_at_any_moment(site, make_release, root):
         child.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
         child.communicate()
         check_library(library)
-    for folder in (root / "symbolic").glob(".tmp-install-*"):
+    for folder in (root / "symbolic").glob(".tmp-*"):
         os.utime(folder, (0, 0))
     install_model_library("coalescent==2.0.0", index=index, cache_dir=root)
     install_model_library("coalescent==1.0.0", index=index, cache_dir=root)
     assert check_library(library).version == "1.0.0"
-    assert list((root / "symbolic").glob(".tmp-install-*")) == []
+    assert list((root / "symbolic").glob(".tmp-*")) == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
@@ -471,7 +474,7 @@ def test_an_archive_without_a_manifest(tmp_path, root):
 
 def test_where_folders_cannot_be_exchanged(make_library, root, monkeypatch):
     """On Windows and some network file systems the old folder is moved away first, and comes back if that fails."""
-    monkeypatch.setattr(install, "_exchange", lambda *_: False)
+    monkeypatch.setattr(staging, "_exchange", lambda *_: False)
     symbolic = root / "symbolic"
     install_folder(make_library(version="1.0.0"), symbolic)
     install_folder(make_library(version="2.0.0"), symbolic)

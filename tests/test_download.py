@@ -21,9 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phasic_models.errors import DownloadError, OfflineError
-from phasic_models.remote.download import check_free_space, download, download_first, fetch_bytes, normalise_sha256
-from phasic_models.remote.ownership import tag
-from phasic_models.remote.stores import TransferOptions, join, local_path, scheme_of
+from phasic_models.files.addresses import join, local_path, scheme_of
+from phasic_models.files.checksums import normalise_sha256
+from phasic_models.files.ownership import owner_tag
+from phasic_models.remote.download import check_free_space, download, download_first, fetch_bytes
+from phasic_models.remote.stores import TransferOptions
 
 CONTENT = random.Random(7).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -528,7 +530,7 @@ def test_no_lock_is_needed(site, tmp_path, monkeypatch):
 
 def test_what_a_living_process_fetches_is_its_own(site, tmp_path):
     """Of this host and of another one; only what is old or of a dead process is taken over."""
-    others = [leftover(tmp_path, tag()), leftover(tmp_path, "deadbeef-1-x")]
+    others = [leftover(tmp_path, owner_tag()), leftover(tmp_path, "deadbeef-1-x")]
     for path in others:
         path.write_bytes(CONTENT[:1000])
     get(site.serve("/f", CONTENT), tmp_path / "f", sha256=SHA256)

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from phasic_models.files.archive import make_tarball
+from phasic_models.files.checksums import read_checksums, sha256_file
 from phasic_models.formats import read_manifest, read_meta
-from phasic_models.packaging.archive import make_tarball, read_checksums, sha256_file
 from phasic_models.remote.publish import publish
 from phasic_models.symbolic_cache import SymbolicCache
 

@@ -21,6 +21,7 @@ from phasic_models.errors import (
     ModelNotFoundError,
     OfflineError,
 )
+from phasic_models.files.names import name_problem
 from phasic_models.formats import Retraction
 from phasic_models.remote.index import (
     DEFAULT_INDEX,
@@ -63,7 +64,7 @@ def index_of(**versions: Release) -> Index:
     return Index(libraries={"coalescent": LibraryEntry(versions=named)})
 
 
-names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,8}", fullmatch=True)
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,8}", fullmatch=True).filter(lambda name: name_problem(name) is None)
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 versions = st.tuples(*[st.integers(0, 30)] * 3).map(lambda numbers: ".".join(map(str, numbers)))
 sha256s = st.text("0123456789abcdef", min_size=64, max_size=64)

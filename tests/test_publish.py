@@ -17,14 +17,14 @@ from types import SimpleNamespace
 import pytest
 from obstore.store import LocalStore
 
+from phasic_models.cache.installation import check_library, install_folder
 from phasic_models.cloud_cache import install_model_library
 from phasic_models.errors import DownloadError, FormatError, LibraryError, OfflineError
-from phasic_models.formats import sha256_file
-from phasic_models.packaging.archive import make_tarball, read_checksums
+from phasic_models.files.archive import make_tarball
+from phasic_models.files.checksums import read_checksums, sha256_file
 from phasic_models.remote import publish as publishing
 from phasic_models.remote.folders import ObjectFolder
 from phasic_models.remote.index import Index, encode_index, parse_index, read_index
-from phasic_models.remote.install import check_library, install_folder
 from phasic_models.remote.publish import LocalShelf, publish
 from phasic_models.remote.stores import TransferOptions
 

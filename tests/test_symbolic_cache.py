@@ -25,13 +25,13 @@ from phasic_models import Graph, SymbolicCache, SymbolicDAG, symbolic_cache
 from phasic_models.cache import catalogue
 from phasic_models.cache.entries import CacheWarning
 from phasic_models.errors import FormatError, ModelNotFoundError
+from phasic_models.files.checksums import sha256_file
 from phasic_models.formats import (
     Manifest,
     ManifestModel,
     ModelMeta,
     dag_to_bytes,
     dag_to_json,
-    sha256_file,
     write_manifest,
     write_meta,
 )

@@ -13,15 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .cache.installation import InstalledLibrary, check_library, install_archive, library_staging
 from .errors import FormatError, OfflineError, ParameterError
-from .formats import sha256_file
-from .packaging.archive import DEFAULT_LIMITS
+from .files.addresses import is_remote
+from .files.archive import DEFAULT_LIMITS
+from .files.checksums import sha256_file
+from .files.names import MANIFEST_NAME
 from .progress import Progress, reporting
 from .remote.download import check_free_space, download, download_first
 from .remote.folders import ObjectFolder, TransferReport, download_folder, upload
 from .remote.index import artefact_addresses, index_addresses, parse_requirement, read_index, retracted_models, select
-from .remote.install import MANIFEST_NAME, InstalledLibrary, check_library, install_archive, staging_folder
-from .remote.stores import TransferOptions, azure_store, gcs_store, is_remote, s3_store
+from .remote.stores import TransferOptions, azure_store, gcs_store, s3_store
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -279,7 +281,7 @@ def download_from_url(
             kept = download(url, output_path, progress=report, **arguments)
             return kept if extract_to is None else install_archive(kept, extract_to, source=url)
         symbolic = writable_layer().symbolic if extract_to is None else Path(extract_to).expanduser()
-        with staging_folder(symbolic) as staging:
+        with library_staging(symbolic) as staging:
             archive = download(url, staging / "archive.tar.gz", progress=report, **arguments)
             return install_archive(archive, symbolic, source=url, staging=staging)
 
@@ -326,7 +328,7 @@ def download_from_github_release(
     asset = repository.asset(tag, asset_name)
     expected = verify_checksum or repository.published_checksum(tag, asset_name)
     symbolic = writable_layer().symbolic if extract_to is None else Path(extract_to).expanduser()
-    with staging_folder(symbolic) as staging, reporting(progress) as report:
+    with library_staging(symbolic) as staging, reporting(progress) as report:
         archive = download(
             asset.url,
             staging / asset_name,
@@ -406,7 +408,7 @@ def install_model_library(
             retracted=retracted,
         )
     addresses = artefact_addresses(artefact, index_address)
-    with staging_folder(symbolic) as staging, reporting(progress) as report:
+    with library_staging(symbolic) as staging, reporting(progress) as report:
         check_free_space(staging, artefact.size + artefact.unpacked_size, f"{selection.name} {selection.version}")
         limits = replace(DEFAULT_LIMITS, max_bytes=artefact.unpacked_size)
         archive = download_first(

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from .cache import catalogue, prefix
-from .cache.entries import SUFFIXES, CacheWarning, EntryStore, is_hash, stamp
+from .cache.entries import CacheWarning, EntryStore, is_hash, stamp
 from .cache.prefix import Layer
 from .errors import FormatError, ModelNotFoundError
+from .files.names import FILE_SUFFIXES, MODEL_SUFFIXES
 
 if TYPE_CHECKING:
     from .dag import SymbolicDAG
@@ -187,7 +188,7 @@ class SymbolicCache:
 
     def _find(self, key: str) -> SymbolicDAG | None:
         for layer in self.layers:
-            for suffix in catalogue.READABLE:
+            for suffix in MODEL_SUFFIXES:
                 dag = self._open(layer, key, suffix)
                 if dag is None:
                     continue
@@ -374,7 +375,7 @@ class SymbolicCache:
         found: dict[str, CacheEntry] = {}
         for layer in self.layers:
             with contextlib.suppress(OSError), os.scandir(layer.symbolic) as items:
-                keys = {Path(item.name).stem for item in items if item.name.endswith(catalogue.READABLE)}
+                keys = {Path(item.name).stem for item in items if item.name.endswith(MODEL_SUFFIXES)}
                 for key in sorted(keys):
                     if is_hash(key) and key not in found:
                         entry = self._entry_in(layer, key)
@@ -396,12 +397,12 @@ class SymbolicCache:
         return None
 
     def _files(self, layer: Layer, key: str) -> list[str]:
-        return [suffix for suffix in catalogue.READABLE if stamp(layer.symbolic / (key + suffix)) is not None]
+        return [suffix for suffix in MODEL_SUFFIXES if stamp(layer.symbolic / (key + suffix)) is not None]
 
     def _entry_in(self, layer: Layer, key: str) -> CacheEntry | None:
-        stamps = {suffix: stamp(layer.symbolic / (key + suffix)) for suffix in SUFFIXES}
+        stamps = {suffix: stamp(layer.symbolic / (key + suffix)) for suffix in FILE_SUFFIXES}
         sizes = {suffix: seen.size for suffix, seen in stamps.items() if seen is not None}
-        if not any(suffix in sizes for suffix in catalogue.READABLE):
+        if not any(suffix in sizes for suffix in MODEL_SUFFIXES):
             return None
         last_used = self._store().last_used(key) if layer.writable else None
         names = tuple(key + suffix for suffix in sizes)
@@ -415,7 +416,7 @@ class SymbolicCache:
             if entry is not None:
                 return entry
         for located in catalogue.find_by_hash(key, self.layers):
-            paths = [path for suffix in SUFFIXES if (path := located.path(suffix)).is_file()]
+            paths = [path for suffix in FILE_SUFFIXES if (path := located.path(suffix)).is_file()]
             size = sum(path.stat().st_size for path in paths)
             return CacheEntry(key, located.library.folder, tuple(path.name for path in paths), size, False, None)
         return None

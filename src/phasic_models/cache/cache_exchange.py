@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FormatError, ModelNotFoundError
+from ..files.names import FILE_SUFFIXES, MANIFEST_NAME, MODEL_SUFFIXES
 from . import catalogue
-from .entries import SUFFIXES, is_hash
+from .entries import is_hash
 
 if TYPE_CHECKING:
     from ..dag import SymbolicDAG
@@ -70,7 +71,9 @@ def export_entries(
     description: str,
 ) -> Path:
     """Write entries and their manifest into a folder; see :meth:`SymbolicCache.export_library`."""
-    from ..formats import Manifest, ManifestModel, dag_to_json, encode_meta, sha256_file, write_atomic, write_manifest
+    from ..files.atomic import write_atomic
+    from ..files.checksums import sha256_file
+    from ..formats import Manifest, ManifestModel, dag_to_json, encode_meta, write_manifest
 
     folder.mkdir(parents=True, exist_ok=True)
     models = []
@@ -86,10 +89,10 @@ def export_entries(
         meta = cache.meta(key)
         if meta is not None:
             files[".meta"] = encode_meta(meta)
-        for suffix in SUFFIXES:
+        for suffix in FILE_SUFFIXES:
             write_atomic(folder / (key + suffix), files[suffix])
             # Not the .meta: it is there to be completed by hand.
-            if suffix in catalogue.READABLE:
+            if suffix in MODEL_SUFFIXES:
                 checksums[key + suffix] = f"sha256:{sha256_file(folder / (key + suffix))}"
         models.append(
             ManifestModel(
@@ -108,7 +111,7 @@ def export_entries(
         models=models,
         checksums=checksums,
     )
-    write_manifest(folder / catalogue.MANIFEST, manifest)
+    write_manifest(folder / MANIFEST_NAME, manifest)
     return folder
 
 
@@ -123,8 +126,8 @@ def import_entries(cache: SymbolicCache, source: Path) -> list[str]:
         return _import_folder(cache, source)
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such folder or archive")
-    from ..packaging.archive import safe_extract
-    from ..remote.install import remove_junk
+    from ..files.archive import safe_extract
+    from .installation import remove_junk
 
     with tempfile.TemporaryDirectory(prefix="phasic-models-") as scratch:
         unpacked = Path(scratch) / "unpacked"
@@ -158,9 +161,10 @@ def import_from(
     list of str
         The graph hashes that are now there.
     """
-    from ..formats import sha256_file
-    from ..remote.download import download, normalise_sha256
-    from ..remote.stores import TransferOptions, is_remote, local_path
+    from ..files.addresses import is_remote, local_path
+    from ..files.checksums import normalise_sha256, sha256_file
+    from ..remote.download import download
+    from ..remote.stores import TransferOptions
     from ..symbolic_cache import SymbolicCache
 
     cache = SymbolicCache(cache_dir)
@@ -181,7 +185,7 @@ def import_from(
 
 
 def _import_folder(cache: SymbolicCache, folder: Path, source: str | None = None) -> list[str]:
-    from ..remote.install import check_library, find_libraries, install_folder
+    from .installation import check_library, find_libraries, install_folder
 
     roots = find_libraries(folder) or [folder]
     plans = [_checked(root, source) for root in roots]
@@ -206,14 +210,14 @@ def _checked(root: Path, source: str | None) -> dict[str, Path]:
 
     where = source or str(root)
     manifest = None
-    if (root / catalogue.MANIFEST).is_file():
-        manifest = read_manifest(root / catalogue.MANIFEST)
+    if (root / MANIFEST_NAME).is_file():
+        manifest = read_manifest(root / MANIFEST_NAME)
         problems = manifest_problems(root, manifest)
         if problems:
             raise FormatError(f"{where}: nothing was imported:\n" + "\n".join(f"  {problem}" for problem in problems))
         bases = [(model.hash, _base(root, model.name, model.hash)) for model in manifest.models]
     else:
-        stems = {path.stem for path in root.iterdir() if path.suffix in catalogue.READABLE and is_hash(path.stem)}
+        stems = {path.stem for path in root.iterdir() if path.suffix in MODEL_SUFFIXES and is_hash(path.stem)}
         bases = [(stem, root / stem) for stem in sorted(stems)]
     found = {}
     for key, base in bases:
@@ -229,7 +233,7 @@ def _checked(root: Path, source: str | None) -> dict[str, Path]:
 
 
 def _base(root: Path, name: str, key: str) -> Path:
-    if is_hash(key) and any((root / (key + suffix)).is_file() for suffix in catalogue.READABLE):
+    if is_hash(key) and any((root / (key + suffix)).is_file() for suffix in MODEL_SUFFIXES):
         return root / key
     return root / name
 
@@ -237,7 +241,7 @@ def _base(root: Path, name: str, key: str) -> Path:
 def _files(key: str, base: Path) -> dict[str, bytes | str]:
     """Return the files of an entry as they are; a missing engine's file is made, to spare the next reader the parse."""
     files: dict[str, bytes | str] = {}
-    for suffix in SUFFIXES:
+    for suffix in FILE_SUFFIXES:
         path = base.parent / (base.name + suffix)
         if path.is_file():
             files[suffix] = path.read_bytes()

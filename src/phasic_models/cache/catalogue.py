@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import FormatError, ModelNotFoundError
+from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, name_problem
 from . import listing, prefix
 from .entries import CacheWarning, Stamp, is_hash, stamp
 
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
     from ..model import Model
     from .prefix import Layer
 
-MANIFEST = "manifest.json"
-#: The engine's own file first: it needs no parse.
-READABLE = (".safetensors", ".json")
-# Nothing here can leave the library's folder: no separators, no leading dot.
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
 #: In a root: the libraries of a layer whose folder takes long to list.
 NOTE = "libraries.json"
 
@@ -55,7 +51,7 @@ class Located(NamedTuple):
     def path(self, suffix: str) -> Path:
         """Path of one of the model's files; exported libraries name them by hash."""
         by_name = self.library.folder / (self.model.name + suffix)
-        if not _PART.match(self.model.name) or not by_name.is_file():
+        if not by_name.is_file():
             by_hash = self.library.folder / (self.model.hash + suffix)
             if is_hash(self.model.hash) and by_hash.is_file():
                 return by_hash
@@ -84,11 +80,11 @@ def forget() -> None:
 def categories(layer: Layer) -> list[str]:
     """List the folders of one layer that may be libraries, by name."""
     names = listing.subfolders(layer.symbolic, layer.root / NOTE, keep=layer.writable)
-    return [name for name in names if _PART.match(name)]
+    return [name for name in names if name_problem(name) is None]
 
 
 def _manifest(folder: Path, category: str) -> Manifest | None:
-    path = folder / category / MANIFEST
+    path = folder / category / MANIFEST_NAME
     seen = stamp(path)
     if seen is None:
         _manifests.pop(path, None)
@@ -214,7 +210,7 @@ def load_model(name: str, *, cache_dir: str | os.PathLike[str] | None = None) ->
 def find_model(name: str, layers: list[Layer]) -> Found:
     """Find and open a model; see :func:`load_model` for names and exceptions."""
     parts = name.split("/") if isinstance(name, str) else []
-    if len(parts) not in (1, 2) or not all(_PART.match(part) for part in parts):
+    if len(parts) not in (1, 2) or any(name_problem(part) for part in parts):
         raise ModelNotFoundError(
             f"{name!r} is not a model's name; write category/model, as in 'coalescent/n_samples_10'. "
             "list_models() and `ptd-cache list` show what is installed"
@@ -284,7 +280,7 @@ def open_unchecked(base: Path, failures: list[FormatError], graph_hash: str | No
     """
     from .. import formats
 
-    for suffix in READABLE:
+    for suffix in MODEL_SUFFIXES:
         path = base.parent / (base.name + suffix)
         try:
             dag = formats.open_dag(path)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..errors import FormatError, ParameterError, PhasicModelsError
+from ..files.names import FILE_SUFFIXES, MANIFEST_NAME
 from ..formats import Parameter, read_manifest, read_meta
 from . import catalogue, prefix
 
@@ -113,7 +114,7 @@ def describe_model(
         notes.append(f"no density at the example values: {error}")
     if meta is not None and meta.retraction is not None:
         notes.append(f"retracted: {meta.retraction}")
-    files = [found.base.parent / (found.base.name + suffix) for suffix in (".json", ".meta", ".safetensors")]
+    files = [found.base.parent / (found.base.name + suffix) for suffix in sorted(FILE_SUFFIXES)]
     return ModelInfo(
         name=found.name,
         description=meta.description if meta is not None else "",
@@ -155,7 +156,7 @@ def _manifest(found: Found) -> Manifest | None:
     if found.category is None:
         return None
     try:
-        return read_manifest(found.base.parent / catalogue.MANIFEST)
+        return read_manifest(found.base.parent / MANIFEST_NAME)
     except (FormatError, OSError):
         return None
 

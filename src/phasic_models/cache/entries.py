@@ -20,10 +20,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..formats.files import TEMPORARY_PREFIX, write_atomic
+from ..files.atomic import TEMPORARY_PREFIX, write_atomic
+from ..files.names import FILE_SUFFIXES, SYMBOLIC_FOLDER
 
-#: In the order of writing: what is left by a killed writer is never taken for more than it is.
-SUFFIXES = (".meta", ".json", ".safetensors")
 MARKER_FOLDER = "own"
 SET_ASIDE_SUFFIX = ".corrupt"
 #: A writer that is alive has renamed its temporary file long before this many seconds have passed.
@@ -71,7 +70,7 @@ class EntryStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.folder = root / "symbolic"
+        self.folder = root / SYMBOLIC_FOLDER
         self._markers = root / MARKER_FOLDER
         # A heap of (last use, hash) as the last scan saw it; checked again before anything is removed.
         self._oldest: list[tuple[int, str]] = []
@@ -90,7 +89,7 @@ class EntryStore:
             The disk is full or the folder is not writable. No torn file is left.
         """
         self._prepare()
-        for suffix in SUFFIXES:
+        for suffix in FILE_SUFFIXES:
             if suffix in files:
                 write_atomic(self.path(key, suffix), files[suffix])
         (self._markers / key).touch()
@@ -121,7 +120,7 @@ class EntryStore:
 
     def size(self, key: str) -> int:
         """Bytes of an entry's files; 0 where there are none."""
-        return sum(status.size for suffix in SUFFIXES if (status := stamp(self.path(key, suffix))) is not None)
+        return sum(status.size for suffix in FILE_SUFFIXES if (status := stamp(self.path(key, suffix))) is not None)
 
     def set_aside(self, path: Path, seen: Stamp | None) -> bool:
         """Rename a file that turned out to be corrupt, so that the next look-up misses and its owner can inspect it.
@@ -150,7 +149,7 @@ class EntryStore:
         """Remove an entry and return the bytes freed. A file that cannot be removed is left, with its marker."""
         freed = 0
         complete = True
-        for suffix in reversed(SUFFIXES):
+        for suffix in reversed(FILE_SUFFIXES):
             path = self.path(key, suffix)
             try:
                 size = path.stat().st_size
@@ -245,7 +244,7 @@ class EntryStore:
 
         def orphan(item: os.DirEntry[str]) -> bool:
             old = now - item.stat(follow_symlinks=False).st_mtime >= older_than
-            return old and not any(self.path(item.name, suffix).exists() for suffix in SUFFIXES)
+            return old and not any(self.path(item.name, suffix).exists() for suffix in FILE_SUFFIXES)
 
         return _matching(self.root, abandoned) + _matching(self.folder, abandoned) + _matching(self._markers, orphan)
 

@@ -130,7 +130,7 @@ def _read(note: Path) -> Listing | None:
 
 
 def _write(note: Path, listing: Listing) -> None:
-    from ..formats.files import write_atomic
+    from ..files.atomic import write_atomic
 
     with contextlib.suppress(OSError):
         write_atomic(note, msgspec.json.encode(listing))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shlex
 import shutil
 import sys
@@ -16,13 +15,13 @@ from typing import NamedTuple
 
 from .. import compat
 from ..errors import CompatibilityError, FormatError, ModelNotFoundError
+from ..files.names import MANIFEST_NAME, META_SUFFIX, MODEL_SUFFIXES, PREFIX_FOLDER
+from ..files.staging import remove_folder, temporary_name
 from ..symbolic_cache import SymbolicCache
 from . import catalogue, prefix
 from .catalogue import Library
 from .entries import ABANDONED_AFTER, EntryStore
 from .prefix import Layer
-
-STAGING_PREFIX = ".tmp-"
 
 
 class Verified(NamedTuple):
@@ -129,7 +128,7 @@ def _library_folders(layers: list[Layer], *, hidden: bool = False) -> list[tuple
     for layer in layers:
         for category in catalogue.categories(layer):
             folder = layer.symbolic / category
-            if (hidden or category not in seen) and (folder / catalogue.MANIFEST).exists():
+            if (hidden or category not in seen) and (folder / MANIFEST_NAME).exists():
                 seen.add(category)
                 found.append((category, folder, layer))
     return found
@@ -141,13 +140,13 @@ def _verify_library(category: str, folder: Path) -> Verified:
     problems: list[str] = []
     files = size = 0
     try:
-        manifest = read_manifest(folder / catalogue.MANIFEST)
+        manifest = read_manifest(folder / MANIFEST_NAME)
         problems += manifest_problems(folder, manifest)
         altered = {problem.split(": ", 1)[0] for problem in problems}
         library = Library(category, folder, Layer(folder.parent.parent, False, ""), manifest)
         for model in manifest.models:
             located = catalogue.Located(library, model)
-            for suffix in (*catalogue.READABLE, ".meta"):
+            for suffix in (*MODEL_SUFFIXES, META_SUFFIX):
                 path = located.path(suffix)
                 if str(path) in altered or not path.is_file():
                     continue
@@ -170,7 +169,7 @@ def _verify_entry(key: str, folder: Path) -> Verified:
 
     problems: list[str] = []
     files = size = 0
-    for suffix in catalogue.READABLE:
+    for suffix in MODEL_SUFFIXES:
         path = folder / (key + suffix)
         try:
             found = open_dag(path).graph.content_hash()
@@ -195,7 +194,7 @@ def _remedy(category: str, layer: Layer, *, damaged: bool) -> str:
         ordinary = layer.origin in ("home", prefix.CACHE_DIR_VARIABLE) and layer.writable
         return f"ptd-cache install {category}{'' if ordinary else explicit}"
     package = f"phasic-models-{category}"
-    environment = layer.root.parents[len(prefix.PREFIX_FOLDER) - 1]
+    environment = layer.root.parents[PREFIX_FOLDER.count("/")]
     if ".pixi" in environment.parts:
         name = "" if environment.name == "default" else f" --environment {environment.name}"
         return f"pixi reinstall{name} {package}" if damaged else f"pixi upgrade {package}"
@@ -271,10 +270,7 @@ def remove_library(category: str, *, cache_dir: str | os.PathLike[str] | None = 
             for other in folders.values()
         )
         raise ModelNotFoundError(f"the library {category!r} is not in {own.symbolic}{where}")
-    # Out of sight in one rename, so that no reader meets half a library.
-    doomed = folder.with_name(f"{STAGING_PREFIX}removed-{secrets.token_hex(6)}")
-    folder.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    remove_folder(folder)
     catalogue.forget()
     return folder
 
@@ -431,7 +427,7 @@ def _layer(layer: Layer) -> Finding:
     existing = folder
     while not existing.exists() and existing.parent != existing:
         existing = existing.parent
-    probe = existing / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
+    probe = temporary_name(existing)
     try:
         probe.touch(exist_ok=False)
         probe.unlink()

@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..errors import FormatError
+from ..files.atomic import write_atomic
+from ..files.checksums import sha256_file
+from ..files.names import FILE_SUFFIXES, MANIFEST_NAME
 from ..formats import (
     FORMAT_VERSION,
     dag_from_json,
@@ -27,10 +30,7 @@ from ..formats import (
     encode_manifest,
     encode_meta,
     open_dag,
-    sha256_file,
-    write_atomic,
 )
-from . import catalogue
 
 Document = dict[str, Any]
 
@@ -178,11 +178,11 @@ def _what(old: bytes, new: bytes) -> tuple[str, str]:
 
 
 def _migrate_folder(source: Path, target: Path, dry_run: bool) -> list[Migrated]:
-    path = source / catalogue.MANIFEST
+    path = source / MANIFEST_NAME
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise FormatError(f"{source}: no {catalogue.MANIFEST} in it, so it is not a library") from None
+        raise FormatError(f"{source}: no {MANIFEST_NAME} in it, so it is not a library") from None
     manifest = decode_manifest(data, source=str(path))
     results = []
     # Everything is made in a scratch folder first, so that a file that cannot be converted leaves the library as it
@@ -190,8 +190,8 @@ def _migrate_folder(source: Path, target: Path, dry_run: bool) -> list[Migrated]
     with tempfile.TemporaryDirectory(prefix="phasic-models-") as name:
         scratch = Path(name)
         checksums = dict(manifest.checksums)
-        for file in sorted(item for item in source.iterdir() if item.suffix in (".json", ".meta", ".safetensors")):
-            if file.name == catalogue.MANIFEST:
+        for file in sorted(item for item in source.iterdir() if item.suffix in FILE_SUFFIXES):
+            if file.name == MANIFEST_NAME:
                 continue
             stated = checksums.get(file.name)
             if stated is not None and stated != f"sha256:{sha256_file(file)}":
@@ -210,13 +210,13 @@ def _migrate_folder(source: Path, target: Path, dry_run: bool) -> list[Migrated]
         checksums |= {file: f"sha256:{sha256_file(scratch / file)}" for file in covered}
         new = encode_manifest(msgspec.structs.replace(manifest, format_version=FORMAT_VERSION, checksums=checksums))
         same = decode_manifest(new) == manifest
-        results.append(Migrated(target / catalogue.MANIFEST, *_what(data, data if same else new)))
+        results.append(Migrated(target / MANIFEST_NAME, *_what(data, data if same else new)))
         if not dry_run:
             target.mkdir(parents=True, exist_ok=True)
             for file in sorted(scratch.iterdir()):
                 if source != target or not _equal(file, source / file.name):
                     write_atomic(target / file.name, file.read_bytes())
-            write_atomic(target / catalogue.MANIFEST, data if same else new)
+            write_atomic(target / MANIFEST_NAME, data if same else new)
             if source != target:
                 _copy_rest(source, target)
     return results

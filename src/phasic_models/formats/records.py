@@ -11,17 +11,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from ..errors import FormatError
+from ..files.atomic import write_atomic
+from ..files.checksums import sha256_file
+from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, name_problem
 from .decoding import FORMAT_VERSION, decode_json
-from .files import sha256_file, write_atomic
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Status = Literal["provisional", "verified", "retracted"]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
-# One path component that means the same on every system: no separators, drives, wildcards or control characters, no
-# trailing dot or space (Windows drops them), no leading dot (hidden files and "..").
-_FILE_NAME = re.compile(r"[^.\x00-\x1f\x7f<>:\"/\\|?*][^\x00-\x1f\x7f<>:\"/\\|?*]*(?<![. ])\Z")
 
 
 class Parameter(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -196,14 +195,16 @@ def decode_manifest(data: bytes, *, source: str = "<bytes>") -> Manifest:
     manifest = decode_json(data, Manifest, source, unversioned=FORMAT_VERSION)
     seen: set[str] = set()
     for index, model in enumerate(manifest.models):
-        if not _FILE_NAME.match(model.name):
-            raise FormatError(f"{source}: {model.name!r} cannot be a file name - at `$.models[{index}].name`")
+        if problem := name_problem(model.name):
+            raise FormatError(
+                f"{source}: {model.name!r} cannot be a file name: it {problem} - at `$.models[{index}].name`"
+            )
         if model.name in seen:
             raise FormatError(f"{source}: {model.name!r} is listed twice - at `$.models[{index}].name`")
         seen.add(model.name)
     for name, checksum in manifest.checksums.items():
-        if not _FILE_NAME.match(name):
-            raise FormatError(f"{source}: {name!r} cannot be a file name - at `$.checksums`")
+        if problem := name_problem(name):
+            raise FormatError(f"{source}: {name!r} cannot be a file name: it {problem} - at `$.checksums`")
         if not _CHECKSUM.match(checksum):
             raise FormatError(
                 f"{source}: {checksum!r} is not 'sha256:' and 64 hexadecimal digits - at `$.checksums[{name!r}]`"
@@ -253,7 +254,7 @@ def manifest_problems(folder: str | os.PathLike[str], manifest: Manifest | None 
     """
     root = Path(folder)
     if manifest is None:
-        manifest = read_manifest(root / "manifest.json")
+        manifest = read_manifest(root / MANIFEST_NAME)
     problems = []
     for name, expected in sorted(manifest.checksums.items()):
         path = root / name
@@ -266,7 +267,7 @@ def manifest_problems(folder: str | os.PathLike[str], manifest: Manifest | None 
         else:
             if found != expected:
                 problems.append(f"{path}: altered or damaged: its checksum is {found}, the manifest says {expected}")
-    covered = {name.removesuffix(suffix) for name in manifest.checksums for suffix in (".json", ".safetensors")}
+    covered = {name.removesuffix(suffix) for name in manifest.checksums for suffix in MODEL_SUFFIXES}
     for model in manifest.models:
         if model.name not in covered and model.hash not in covered:
             problems.append(f"{root}: no checksum covers a file of the model {model.name!r}")

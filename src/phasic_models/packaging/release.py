@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import LibraryError
-from ..formats.files import sha256_file, write_atomic
+from ..files.atomic import write_atomic
+from ..files.checksums import sha256_file
 from ..library import (
     Library,
     LibraryBuild,

@@ -19,21 +19,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import DownloadError, OfflineError
-from ..formats.files import TEMPORARY_PREFIX, sha256_file
+from ..files.addresses import is_remote, local_path, scheme_of
+from ..files.atomic import TEMPORARY_PREFIX
+from ..files.checksums import normalise_sha256, sha256_file
+from ..files.ownership import is_abandoned, owner_tag, released_tag
+from ..files.wrong_content import explain_wrong_content
 from ..progress import Progress
-from .impostors import impostor
-from .ownership import given_up, is_abandoned, tag
 from .plain_http import Answer, open_plainly
 from .retrying import Overtaken, Retry, judge, reason, wait_as_asked, waits
-from .stores import (
-    RemoteObject,
-    TransferOptions,
-    is_remote,
-    local_path,
-    open_address,
-    require_online,
-    scheme_of,
-)
+from .stores import RemoteObject, TransferOptions, open_address, require_online
 
 _CHUNK = 1 << 18
 # Progress below this does not renew the number of tries: a server that trickles would keep us for ever.
@@ -41,14 +35,6 @@ _REAL_PROGRESS = 1 << 16
 _PART = ".part"
 # Room that a download leaves on the disk for everybody else.
 _RESERVE = 16 << 20
-
-
-def normalise_sha256(text: str, what: str = "checksum") -> str:
-    """Return a SHA-256 in lower case without a ``sha256:`` prefix, or raise DownloadError."""
-    value = text.strip().lower().removeprefix("sha256:")
-    if not re.fullmatch(r"[0-9a-f]{64}", value):
-        raise DownloadError(f"{what} {text!r} is not a SHA-256: it must have 64 hexadecimal digits")
-    return value
 
 
 def _hash_stream(stream: IO[bytes], digest: Any) -> int:
@@ -229,7 +215,7 @@ def _partial_file(folder: Path, name: str, sha256: str | None) -> Iterator[Path]
     """
     # A name as long as the target's could pass the limit of the file system or of Windows.
     stem = f"{TEMPORARY_PREFIX}{name[:24]}-{'any' if sha256 is None else sha256[:16]}-"
-    part = folder / f"{stem}{tag()}{_PART}"
+    part = folder / f"{stem}{owner_tag()}{_PART}"
     if sha256 is not None:
         for leftover in sorted(folder.iterdir()):
             owner = leftover.name.removeprefix(stem).removesuffix(_PART)
@@ -251,7 +237,7 @@ def _partial_file(folder: Path, name: str, sha256: str | None) -> Iterator[Path]
     finally:
         with contextlib.suppress(OSError):
             if keep:
-                part.replace(folder / f"{stem}{given_up()}{_PART}")
+                part.replace(folder / f"{stem}{released_tag()}{_PART}")
             else:
                 part.unlink()
 
@@ -423,7 +409,7 @@ class _Transfer:
 
     def _refuse_impostor(self, head: bytes, content_type: str) -> None:
         # Any file may be HTML or a pointer where nobody knows what it should be.
-        if self.expect != "file" and (found := impostor(head, content_type)) is not None:
+        if self.expect != "file" and (found := explain_wrong_content(head, content_type)) is not None:
             raise self._refuse(f"is not the {self.expect} that was expected but {found}")
 
     def _verify(self) -> None:

@@ -16,19 +16,20 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..cache.installation import check_library, library_staging
 from ..errors import DownloadError, FormatError
-from ..formats import decode_manifest, sha256_file
-from ..packaging.archive import path_problem, read_checksums
+from ..files.checksums import merged_checksums, read_checksums, sha256_file
+from ..files.names import CHECKSUMS_NAME, MANIFEST_NAME, name_problem, path_problem
+from ..files.staging import move_in
+from ..formats import decode_manifest
 from ..progress import Progress
 from .download import check_free_space, download
-from .install import MANIFEST_NAME, bad_category, check_library, move_in, staging_folder
 from .retrying import Overtaken, patiently
 from .stores import RemoteObject, TransferOptions
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-CHECKSUMS_NAME = "SHA256SUMS"
 _PARALLEL = 8
 # Below this, one request carries a file; above, the engine sends it in parts.
 _MULTIPART_FROM = 64 << 20
@@ -160,13 +161,6 @@ class ObjectFolder:
     def add_checksums(self, new: Mapping[str, str]) -> None:
         """Merge lines into SHA256SUMS without losing those that somebody else writes meanwhile."""
         update(self, CHECKSUMS_NAME, lambda old: merged_checksums(old, new, f"{self.url}/{CHECKSUMS_NAME}"))
-
-
-def merged_checksums(old: bytes | None, new: Mapping[str, str], source: str) -> bytes:
-    """Return the content of a SHA256SUMS with lines added or renewed."""
-    known = dict(read_checksums((old or b"").decode("utf-8", "replace"), source=source))
-    known.update(new)
-    return "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items())).encode()
 
 
 def update(folder: ObjectFolder, relative: str, change: Callable[[bytes | None], bytes]) -> bool:
@@ -330,7 +324,7 @@ def download_folder(
         if problem := path_problem(name):
             raise FormatError(f"{folder.url}: the object {name!r} {problem}")
     places = _places(names, _categories(folder, names), root.name)
-    with staging_folder(root) as staging:
+    with library_staging(root) as staging:
         present = {name for name in names if _is_right(root / places[name], sizes[name], sums.get(name))}
         pending = [name for name in names if name not in present]
         check_free_space(staging, sum(sizes[name] for name in names), folder.url)
@@ -382,7 +376,7 @@ def _categories(folder: ObjectFolder, names: Sequence[str]) -> dict[str, str]:
             if content is None:
                 raise DownloadError(f"{folder.url}/{name} vanished while it was fetched; try again")
             manifest = decode_manifest(content[0], source=f"{folder.url}/{name}")
-            if problem := bad_category(manifest.category):
+            if problem := name_problem(manifest.category):
                 raise FormatError(f"{folder.url}/{name}: category {manifest.category!r} {problem}")
             found[str(PurePosixPath(name).parent)] = manifest.category
     return found

@@ -20,14 +20,13 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import DownloadError, FormatError
-from ..formats import sha256_file
-from ..packaging.archive import read_checksums
+from ..files.checksums import read_checksums, sha256_file
+from ..files.names import CHECKSUMS_NAME
 from .download import download, fetch_bytes
 from .plain_http import asked_wait
 from .retrying import StatusError, patiently
 from .stores import USER_AGENT, TransferOptions, require_online, ssl_context
 
-CHECKSUMS_NAME = "SHA256SUMS"
 _ANSWER_LIMIT = 32 << 20
 
 

@@ -23,17 +23,17 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from ..errors import CompatibilityError, DownloadError, FormatError, LibraryError, ModelNotFoundError
+from ..files.addresses import is_remote, join, local_path
+from ..files.names import CHECKSUMS_NAME, INDEX_NAME, MANIFEST_NAME, name_problem
+from ..files.wrong_content import explain_wrong_content
 from ..formats import Retraction, read_meta
-from .impostors import impostor
-from .stores import TransferOptions, is_remote, join, local_path, require_online
+from .stores import TransferOptions, require_online
 
 if TYPE_CHECKING:
     from ..formats import Manifest
 
 DEFAULT_INDEX = "https://github.com/munch-group/phasic-models/releases/latest/download/index.json"
-INDEX_NAME = "index.json"
 INDEX_VERSION = "1.0"
-CHECKSUMS_NAME = "SHA256SUMS"
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -207,8 +207,8 @@ def parse_index(data: bytes, *, source: str = "index.json") -> Index:
     except msgspec.ValidationError as error:
         raise FormatError(f"{source}: {error}") from error
     for name, library in index.libraries.items():
-        if not _NAME.fullmatch(name):
-            raise FormatError(f"{source}: $.libraries: {name!r} is not a library's name")
+        if problem := name_problem(name):
+            raise FormatError(f"{source}: $.libraries: {name!r} is not a library's name: it {problem}")
         for number, release in library.versions.items():
             where = f"{source}: $.libraries.{name}.versions.{number}"
             try:
@@ -221,14 +221,10 @@ def parse_index(data: bytes, *, source: str = "index.json") -> Index:
     return index
 
 
-# The same shape that a folder of the cache and a conda package may have.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-
 def _hint(data: bytes) -> str:
     if not data.strip():
         return " (it is empty)"
-    found = impostor(data[:4096])
+    found = explain_wrong_content(data[:4096])
     return f" (it is {found})" if found else ""
 
 
@@ -509,7 +505,7 @@ def content_digest(folder: Path) -> str:
 
     Unlike the SHA-256 of a tarball it depends neither on the compressor nor on the times of files.
     """
-    from ..formats import sha256_file
+    from ..files.checksums import sha256_file
 
     files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
     listing = "".join(f"{sha256_file(path)}  {name}\n" for name, path in files)
@@ -518,9 +514,9 @@ def content_digest(folder: Path) -> str:
 
 def describe_tarball(path: Path, urls: Iterable[str] | None = None) -> tuple[str, str, str, Release]:
     """Unpack a tarball, check it file by file, and return (library, version, description, its index entry)."""
-    from ..formats import sha256_file
-    from ..packaging.archive import safe_extract
-    from .install import check_library, find_libraries
+    from ..cache.installation import check_library, find_libraries
+    from ..files.archive import safe_extract
+    from ..files.checksums import sha256_file
 
     with tempfile.TemporaryDirectory(prefix="phasic-models-") as scratch:
         folder = Path(scratch)
@@ -532,7 +528,7 @@ def describe_tarball(path: Path, urls: Iterable[str] | None = None) -> tuple[str
         unpacked = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         compatible = _compatible(manifest)
         retractions = _retractions(roots[0], manifest)
-        manifest_sha256 = sha256_file(roots[0] / "manifest.json")
+        manifest_sha256 = sha256_file(roots[0] / MANIFEST_NAME)
         content_sha256 = content_digest(roots[0])
     artefact = Artefact(
         file=path.name,
@@ -660,8 +656,8 @@ def write_release_files(
     (Path, Path)
         The paths of index.json and SHA256SUMS. The same tarballs always give the same bytes.
     """
-    from ..formats import write_atomic
-    from ..packaging.archive import write_checksums
+    from ..files.atomic import write_atomic
+    from ..files.checksums import write_checksums
 
     root = Path(folder)
     tarballs = sorted(path for path in root.glob("*.tar.gz") if not path.name.startswith("."))

@@ -18,26 +18,19 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from ..cache.installation import check_library, remove_junk
 from ..errors import DownloadError, LibraryError
-from ..formats import sha256_file, write_atomic
-from ..formats.files import TEMPORARY_PREFIX
+from ..files.addresses import local_path, scheme_of
+from ..files.atomic import TEMPORARY_PREFIX, copy_synced, write_atomic
+from ..files.checksums import merged_checksums, sha256_file
+from ..files.names import CHECKSUMS_NAME, INDEX_NAME, MANIFEST_NAME
 from ..packaging.tarball import pack_library, tarball_name
 from .download import download
-from .folders import CHECKSUMS_NAME, ObjectFolder, merged_checksums, update
+from .folders import ObjectFolder, update
 from .github import Repository
-from .index import (
-    INDEX_NAME,
-    Index,
-    absolute,
-    describe_tarball,
-    encode_index,
-    merge,
-    parse_index,
-    write_release_files,
-)
-from .install import MANIFEST_NAME, check_library, remove_junk
+from .index import Index, absolute, describe_tarball, encode_index, merge, parse_index, write_release_files
 from .retrying import Overtaken
-from .stores import TransferOptions, azure_store, gcs_store, local_path, s3_store, scheme_of
+from .stores import TransferOptions, azure_store, gcs_store, s3_store
 
 TARGETS = "s3://bucket/folder, gs://bucket/folder, az://container/folder, file:///folder or github:owner/repo@tag"
 
@@ -187,9 +180,7 @@ class LocalShelf:
         target = self.folder / name
         temporary = self.folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
         try:
-            shutil.copyfile(path, temporary)
-            with temporary.open("r+b") as stream:
-                os.fsync(stream.fileno())
+            copy_synced(path, temporary)
             try:
                 # A link, unlike a rename, fails where the name is taken.
                 os.link(temporary, target)

@@ -7,7 +7,7 @@ import re
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
-def impostor(head: bytes, content_type: str = "") -> str | None:
+def explain_wrong_content(head: bytes, content_type: str = "") -> str | None:
     """Say what a file's first bytes show it to be instead of data.
 
     Parameters

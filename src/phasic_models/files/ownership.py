@@ -18,14 +18,14 @@ _STALE_SECONDS = 24 * 3600
 _NOBODY = 0
 
 
-def tag(process: int | None = None) -> str:
+def owner_tag(process: int | None = None) -> str:
     """Return a tag of this process: ``host-process-random``."""
     return f"{_host()}-{os.getpid() if process is None else process}-{secrets.token_hex(4)}"
 
 
-def given_up() -> str:
+def released_tag() -> str:
     """Return a tag that says: whoever wants may take this over."""
-    return tag(_NOBODY)
+    return owner_tag(_NOBODY)
 
 
 def is_abandoned(path: Path, tag_of: str, *, dead_for: float = 0.0) -> bool:
@@ -38,8 +38,8 @@ def is_abandoned(path: Path, tag_of: str, *, dead_for: float = 0.0) -> bool:
     tag_of : str
         The tag in its name.
     dead_for : float
-        Seconds without a change after which it is believed that a process of this host, which cannot be seen, is dead: in
-        containers that share a folder and a host name, it may be alive.
+        Seconds without a change after which a process of this host that cannot be seen counts as dead: in containers that
+        share a folder and a host name, it may be alive.
     """
     try:
         age = time() - path.stat().st_mtime

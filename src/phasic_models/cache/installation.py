@@ -6,26 +6,19 @@ A failed or killed installation leaves what was there before.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DownloadError, FormatError
+from ..files.archive import DEFAULT_LIMITS, Limits, safe_extract
+from ..files.atomic import copy_synced
+from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, is_junk, name_problem
+from ..files.staging import move_in, staging_folder
+from ..files.wrong_content import explain_wrong_content
 from ..formats import Manifest, manifest_problems, read_manifest
-from ..packaging.archive import DEFAULT_LIMITS, Limits, path_problem, safe_extract
-from .impostors import impostor
-from .ownership import is_abandoned, tag
-
-MANIFEST_NAME = "manifest.json"
-STAGING_PREFIX = ".tmp-install-"
-_MODEL_SUFFIXES = (".json", ".safetensors")
-# A whole installation takes less time than this, so a staging folder that is older belongs to nobody who is alive.
-_DEAD_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -69,20 +62,15 @@ def find_libraries(folder: Path) -> list[Path]:
         return [folder]
     found: list[Path] = []
     for sub in sorted(folder.iterdir()):
-        if sub.is_dir() and not _is_junk(sub.name):
+        if sub.is_dir() and not is_junk(sub.name):
             found.extend(find_libraries(sub))
     return found
-
-
-def _is_junk(name: str) -> bool:
-    """Whether macOS added this name to an archive."""
-    return name.startswith("._") or name in (".DS_Store", "__MACOSX")
 
 
 def remove_junk(folder: Path) -> None:
     """Delete what macOS puts beside the real files (``._name``, ``.DS_Store``, ``__MACOSX``)."""
     for path in sorted(folder.rglob("*"), reverse=True):
-        if _is_junk(path.name):
+        if is_junk(path.name):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.exists() or path.is_symlink():
@@ -115,10 +103,10 @@ def check_library(folder: Path, *, source: str | None = None) -> Manifest:
     except FormatError as error:
         raise FormatError("; ".join([str(error), *_impostors(folder)])) from error
     problems = manifest_problems(folder, manifest)
-    if reason := bad_category(manifest.category):
+    if reason := name_problem(manifest.category):
         problems.append(f"category {manifest.category!r} {reason}")
     for path in sorted(folder.iterdir()):
-        if path.suffix in _MODEL_SUFFIXES and path.name != MANIFEST_NAME and path.name not in manifest.checksums:
+        if path.suffix in MODEL_SUFFIXES and path.name != MANIFEST_NAME and path.name not in manifest.checksums:
             problems.append(f"{path.name} is not in the manifest")
     if problems:
         problems += _impostors(folder)
@@ -131,33 +119,22 @@ def _impostors(folder: Path) -> list[str]:
     for path in sorted(folder.glob("*")):
         if path.is_file():
             with path.open("rb") as stream:
-                found = impostor(stream.read(1024))
+                found = explain_wrong_content(stream.read(1024))
             if found is not None:
                 return [f"{path.name} is {found}"]
     return []
 
 
-def bad_category(category: str) -> str | None:
-    """Say why a category cannot be the name of a folder, or None where it can."""
-    if "/" in category or category.startswith("."):
-        return "is not the name of a folder"
-    return path_problem(category)
-
-
 @contextlib.contextmanager
-def staging_folder(symbolic: Path) -> Iterator[Path]:
+def library_staging(symbolic: Path) -> Iterator[Path]:
     """Yield a new folder beside the libraries, and remove it afterwards; remove those of killed runs first."""
-    try:
-        symbolic.mkdir(parents=True, exist_ok=True)
-        _remove_stale(symbolic)
-        folder = symbolic / (STAGING_PREFIX + tag())
-        folder.mkdir()
-    except OSError as error:
-        raise _cannot_write(symbolic, error) from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            symbolic.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(staging_folder(symbolic))
+        except OSError as error:
+            raise _cannot_write(symbolic, error) from error
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _cannot_write(symbolic: Path, error: OSError) -> DownloadError:
@@ -167,12 +144,6 @@ def _cannot_write(symbolic: Path, error: OSError) -> DownloadError:
     )
     refusal.errno = error.errno
     return refusal
-
-
-def _remove_stale(symbolic: Path) -> None:
-    for folder in symbolic.glob(STAGING_PREFIX + "*"):
-        if is_abandoned(folder, folder.name.removeprefix(STAGING_PREFIX), dead_for=_DEAD_SECONDS):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def install_archive(
@@ -213,7 +184,7 @@ def install_archive(
     symbolic = Path(symbolic).expanduser()
     where = source or os.fspath(archive)
     if staging is None:
-        with staging_folder(symbolic) as folder:
+        with library_staging(symbolic) as folder:
             return install_archive(archive, symbolic, source=source, category=category, staging=folder, limits=limits)
     unpacked = staging / "unpacked"
     try:
@@ -247,74 +218,13 @@ def install_folder(folder: str | os.PathLike[str], symbolic: str | os.PathLike[s
     """Install a copy of a library folder, checked, into ``symbolic/<category>/``."""
     folder, symbolic = Path(folder).expanduser(), Path(symbolic).expanduser()
     check_library(folder)
-    with staging_folder(symbolic) as staging:
+    with library_staging(symbolic) as staging:
         copy = staging / "copy"
         copy.mkdir()
         for path in sorted(folder.iterdir()):
-            if path.is_file() and not _is_junk(path.name) and not path.name.startswith("."):
-                shutil.copyfile(path, copy / path.name)
-                _sync_file(copy / path.name)
+            if path.is_file() and not is_junk(path.name) and not path.name.startswith("."):
+                copy_synced(path, copy / path.name)
         manifest = check_library(copy, source=str(folder))
         target = symbolic / manifest.category
         move_in(copy, target, aside=staging / "old")
     return InstalledLibrary(manifest.category, manifest.version, target, source=str(folder))
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("r+b") as stream:
-        os.fsync(stream.fileno())
-
-
-def move_in(new: Path, target: Path, *, aside: Path) -> None:
-    """Let a folder take the place of another, which goes to ``aside``; a reader sees the one or the other.
-
-    Where the system cannot exchange two folders in one step, the old one is moved away first, and put back if the
-    second rename fails.
-    """
-    if not os.path.lexists(target):
-        try:
-            new.rename(target)
-        except OSError as error:
-            # Another process may have been faster; then there is something to exchange with.
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR) and not os.path.lexists(target):
-                raise
-        else:
-            _sync_folder(target.parent)
-            return
-    if _exchange(new, target):
-        new.rename(aside)
-    else:
-        target.rename(aside)
-        try:
-            new.rename(target)
-        except OSError:
-            aside.rename(target)
-            raise
-    _sync_folder(target.parent)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two names in one step (Linux, macOS); False where the system or file system cannot."""
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if sys.platform == "linux":
-            swap, here, flags = libc.renameat2, -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-            arguments = (here, os.fsencode(first), here, os.fsencode(second), flags)
-        elif sys.platform == "darwin":
-            swap = libc.renamex_np
-            arguments = (os.fsencode(first), os.fsencode(second), 2)  # RENAME_SWAP
-        else:
-            return False
-    except (OSError, AttributeError, TypeError):
-        return False
-    return bool(swap(*arguments) == 0)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable, where folders can be opened."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -16,14 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phasic_models.errors import FormatError
-from phasic_models.packaging.archive import (
-    Limits,
-    make_tarball,
-    path_problem,
-    read_checksums,
-    safe_extract,
-    write_checksums,
-)
+from phasic_models.files.archive import Limits, make_tarball, safe_extract
+from phasic_models.files.checksums import read_checksums, write_checksums
+from phasic_models.files.names import path_problem
 
 
 @pytest.fixture
@@ -231,7 +226,7 @@ def test_without_the_data_filter_of_newer_pythons(library: Path, tmp_path: Path)
     hostile = tmp_path / "hostile.tar.gz"
     hostile.write_bytes(HOSTILE["symbolic link"])
     code = (
-        "import sys, tarfile, phasic_models.packaging.archive as a\n"
+        "import sys, tarfile, phasic_models.files.archive as a\n"
         "for name in ('data_filter', 'tar_filter', 'fully_trusted_filter'):\n"
         "    vars(tarfile).pop(name, None)\n"
         "print(len(a.safe_extract(sys.argv[1], sys.argv[3])))\n"

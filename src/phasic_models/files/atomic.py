@@ -1,11 +1,11 @@
-"""Reading and writing whole files: atomically, and with a checksum."""
+"""Writing whole files atomically."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -46,11 +46,11 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where a folder can be opened (not on Windows, nor on some network file systems)."""
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable, where a folder can be opened (not on Windows, nor on some network file systems)."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     with contextlib.suppress(OSError):
@@ -61,10 +61,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def sha256_file(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, as 64 lower-case hexadecimal digits; the file is read in pieces."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
+def copy_synced(source: Path, target: Path) -> None:
+    """Copy a file's content, and have it on the disk when this returns."""
+    shutil.copyfile(source, target)
+    with target.open("r+b") as stream:
+        os.fsync(stream.fileno())

@@ -9,38 +9,27 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import shutil
 import stat
 import tarfile
-import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from ..errors import FormatError
-from ..formats.files import TEMPORARY_PREFIX, sha256_file, write_atomic
+from .atomic import write_atomic
+from .names import path_problem
+from .staging import staging_folder
 
-__all__ = [
-    "DEFAULT_LIMITS",
-    "Limits",
-    "make_tarball",
-    "path_problem",
-    "read_checksums",
-    "safe_extract",
-    "write_checksums",
-]
+__all__ = ["DEFAULT_LIMITS", "Limits", "make_tarball", "safe_extract"]
 
 _CHUNK = 256 * 1024
 #: No header of an honest tarball comes near this size; a larger single read is an attempt to fill the memory.
 _LARGEST_READ = 1024 * 1024
 #: Headers, padding and the two closing blocks of a member.
 _OVERHEAD_PER_MEMBER = 4096
-_WINDOWS_DEVICES = frozenset(
-    ["con", "prn", "aux", "nul", *(f"com{i}" for i in range(1, 10)), *(f"lpt{i}" for i in range(1, 10))]
-)
 
 
 @dataclass(frozen=True)
@@ -60,37 +49,6 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
-
-
-def path_problem(name: str) -> str | None:
-    """Say why a path inside an archive or package is not acceptable on every platform.
-
-    Parameters
-    ----------
-    name
-        A path with forward slashes.
-
-    Returns
-    -------
-    str or None
-        What is wrong with it, or None where nothing is.
-    """
-    if not name or name.startswith("/"):
-        return "is empty or absolute"
-    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF or c in '\\:*?"<>|' for c in name):
-        return "holds a character that is not allowed in a file name on every platform"
-    if len(name) > 240:
-        return "is longer than 240 characters"
-    for part in name.split("/"):
-        if part == "..":
-            return "leads out of the target folder"
-        if part in ("", "."):
-            return "has an empty component"
-        if part[-1] in ". ":
-            return "has a component that ends in a dot or a space"
-        if part.split(".")[0].lower() in _WINDOWS_DEVICES:
-            return "has a component that is a device name on Windows"
-    return None
 
 
 def make_tarball(
@@ -146,58 +104,6 @@ def make_tarball(
     return target
 
 
-def write_checksums(files: Iterable[str | os.PathLike[str]], target: str | os.PathLike[str]) -> Path:
-    """Write ``SHA256SUMS`` for some files, in the form that ``sha256sum --check`` reads.
-
-    Parameters
-    ----------
-    files
-        Files in the folder of `target`; they are listed by name, sorted.
-    target
-        The file to write.
-
-    Returns
-    -------
-    Path
-        `target`.
-    """
-    lines = [f"{sha256_file(path)}  {path.name}\n" for path in sorted(map(Path, files), key=lambda path: path.name)]
-    write_atomic(target, "".join(lines))
-    return Path(target)
-
-
-def read_checksums(text: str, *, source: str = "SHA256SUMS") -> Mapping[str, str]:
-    """Read what `write_checksums` or ``sha256sum`` wrote.
-
-    Parameters
-    ----------
-    text
-        Lines of a SHA-256 sum, two spaces (or a space and an asterisk) and a file name.
-    source
-        Where the text came from, for messages.
-
-    Returns
-    -------
-    Mapping
-        From file name to 64 lower-case hexadecimal digits.
-
-    Raises
-    ------
-    FormatError
-        Where a line has another form, or two lines name the same file with different sums.
-    """
-    sums: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        digest, name = line[:64].lower(), line[66:]
-        if line[64:66] not in ("  ", " *") or not name or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-            raise FormatError(f"{source}, line {number}: expected '<64 hexadecimal digits>  <file name>'")
-        if sums.setdefault(name, digest) != digest:
-            raise FormatError(f"{source}, line {number}: a second, different checksum for {name!r}")
-    return sums
-
-
 def safe_extract(
     archive: str | os.PathLike[str], target: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS
 ) -> list[Path]:
@@ -228,19 +134,17 @@ def safe_extract(
     archive, target = Path(archive), Path(target)
     missing = [folder for folder in (target, *target.parents) if not folder.exists()]
     target.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=target))
     try:
-        files = _extract(archive, staging, limits)
-        for path in files:
-            (target / path).parent.mkdir(parents=True, exist_ok=True)
-            (staging / path).replace(target / path)
+        with staging_folder(target) as staging:
+            files = _extract(archive, staging, limits)
+            for path in files:
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                (staging / path).replace(target / path)
     except BaseException:
-        shutil.rmtree(staging)
         for folder in missing:
             with suppress(OSError):  # somebody else may have put a file there meanwhile
                 folder.rmdir()
         raise
-    shutil.rmtree(staging)
     return files
 
 
