@@ -769,7 +769,7 @@ def make_library(tmp_path: Path) -> Callable[..., Path]:
 def make_release(tmp_path: Path, make_library: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that writes a release folder: tarballs, SHA256SUMS and index.json."""
     from phasic_models.files.archive import make_tarball
-    from phasic_models.remote.index import write_release_files
+    from phasic_models.packaging.indexing import write_release_files
 
     def make(*versions: str, category: str = "coalescent", mirrors: tuple[str, ...] = (), **fields: Any) -> Path:
         release = tmp_path / f"release-{secrets.token_hex(4)}"

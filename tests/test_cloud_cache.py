@@ -51,8 +51,8 @@ from phasic_models.files.checksums import sha256_file
 from phasic_models.files.names import path_problem
 from phasic_models.files.staging import move_in
 from phasic_models.formats import read_manifest
+from phasic_models.formats.release_index import Index, LibraryEntry, encode_index, parse_index
 from phasic_models.remote.folders import ObjectFolder, download_folder, upload
-from phasic_models.remote.index import Index, LibraryEntry, encode_index, parse_index
 from phasic_models.remote.stores import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
@@ -614,7 +614,7 @@ def test_the_default_index_is_the_project_s_release(github, make_release, root, 
     release = make_release("1.0.0")
     github.attach("munch-group/phasic-models", "v1.0.0", release)
     address = f"{github.url}/munch-group/phasic-models/releases/latest/download/index.json"
-    monkeypatch.setattr("phasic_models.remote.index.DEFAULT_INDEX", address)
+    monkeypatch.setattr("phasic_models.remote.index_sources.DEFAULT_INDEX", address)
     check_library(install_model_library("coalescent", cache_dir=root).path)
 
 

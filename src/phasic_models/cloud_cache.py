@@ -20,9 +20,10 @@ from .files.archive import DEFAULT_LIMITS
 from .files.checksums import sha256_file
 from .files.names import MANIFEST_NAME
 from .progress import Progress, reporting
+from .remote.choosing import parse_requirement, retracted_models, select
 from .remote.download import check_free_space, download, download_first
 from .remote.folders import ObjectFolder, TransferReport, download_folder, upload
-from .remote.index import artefact_addresses, index_addresses, parse_requirement, read_index, retracted_models, select
+from .remote.index_sources import artefact_addresses, index_addresses, read_index
 from .remote.stores import TransferOptions, azure_store, gcs_store, s3_store
 
 if TYPE_CHECKING:

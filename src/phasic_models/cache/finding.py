@@ -11,7 +11,7 @@ from ..formats import read_meta
 from . import catalogue
 
 if TYPE_CHECKING:
-    from ..remote.index import Index
+    from ..formats.release_index import Index
     from .catalogue import Located
 
 
@@ -101,7 +101,7 @@ def retraction(located: Located) -> str:
 
 
 def _index(index: Sequence[str] | None, offline: bool | None) -> Index:
-    from ..remote.index import read_index
+    from ..remote.index_sources import read_index
     from ..remote.stores import TransferOptions
 
     return read_index(index, options=TransferOptions.from_environment(offline))[0]
@@ -109,7 +109,7 @@ def _index(index: Sequence[str] | None, offline: bool | None) -> Index:
 
 def _stated(index: Index, hit: Hit) -> str:
     """Return what the index says of a model that is installed: it may have been retracted since."""
-    from ..remote.index import retracted_models
+    from ..remote.choosing import retracted_models
 
     category, _, name = hit.name.partition("/")
     library = index.libraries.get(category)
@@ -121,7 +121,7 @@ def _stated(index: Index, hit: Hit) -> str:
 def _offered(index: Index) -> list[tuple[Hit, str]]:
     from packaging.version import Version
 
-    from ..remote.index import retracted_models
+    from ..remote.choosing import retracted_models
 
     hits = []
     for category, library in index.libraries.items():

@@ -32,7 +32,7 @@ def install(
         ptd-cache install coalescent --index https://models.example.org/index.json
     """
     from ..cloud_cache import install_model_library
-    from ..remote.index import parse_requirement
+    from ..remote.choosing import parse_requirement
 
     # All of them before the first is fetched: a typing error in the second is known at once.
     for library in libraries:

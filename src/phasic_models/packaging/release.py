@@ -28,9 +28,9 @@ from ..library import (
     render_readme,
     updated_lock,
 )
-from ..remote.index import write_release_files
 from .channel import against, index_channel
 from .conda import ALL_PACKAGE, all_recipe_text, package_all, package_library, package_name, recipe_text, require_tools
+from .indexing import write_release_files
 from .tarball import pack_library, tarball_name
 from .versions import compatibility_text, version_due
 

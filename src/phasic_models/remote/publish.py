@@ -24,11 +24,13 @@ from ..files.addresses import local_path, scheme_of
 from ..files.atomic import TEMPORARY_PREFIX, copy_synced, write_atomic
 from ..files.checksums import merged_checksums, sha256_file
 from ..files.names import CHECKSUMS_NAME, INDEX_NAME, MANIFEST_NAME
+from ..formats.release_index import Index, encode_index, parse_index
+from ..packaging.indexing import describe_tarball, merge, write_release_files
 from ..packaging.tarball import pack_library, tarball_name
 from .download import download
 from .folders import ObjectFolder, update
 from .github import Repository
-from .index import Index, absolute, describe_tarball, encode_index, merge, parse_index, write_release_files
+from .index_sources import absolute
 from .retrying import Overtaken
 from .stores import TransferOptions, azure_store, gcs_store, s3_store
 

@@ -23,27 +23,20 @@ from phasic_models.errors import (
 )
 from phasic_models.files.names import name_problem
 from phasic_models.formats import Retraction
-from phasic_models.remote.index import (
-    DEFAULT_INDEX,
+from phasic_models.formats.release_index import (
     Artefact,
     Index,
     LibraryEntry,
     ModelEntry,
     Release,
-    artefact_addresses,
     content_checksum,
-    describe_tarball,
     encode_index,
-    index_addresses,
     index_schema,
-    merge,
     parse_index,
-    parse_requirement,
-    read_index,
-    retracted_models,
-    select,
-    write_release_files,
 )
+from phasic_models.packaging.indexing import describe_tarball, merge, write_release_files
+from phasic_models.remote.choosing import parse_requirement, retracted_models, select
+from phasic_models.remote.index_sources import DEFAULT_INDEX, artefact_addresses, index_addresses, read_index
 from phasic_models.remote.stores import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment")

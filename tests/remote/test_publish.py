@@ -22,9 +22,10 @@ from phasic_models.cloud_cache import install_model_library
 from phasic_models.errors import DownloadError, FormatError, LibraryError, OfflineError
 from phasic_models.files.archive import make_tarball
 from phasic_models.files.checksums import read_checksums, sha256_file
+from phasic_models.formats.release_index import Index, encode_index, parse_index
 from phasic_models.remote import publish as publishing
 from phasic_models.remote.folders import ObjectFolder
-from phasic_models.remote.index import Index, encode_index, parse_index, read_index
+from phasic_models.remote.index_sources import read_index
 from phasic_models.remote.publish import LocalShelf, publish
 from phasic_models.remote.stores import TransferOptions
 
