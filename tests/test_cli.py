@@ -145,7 +145,7 @@ def test_info(root):
         "rate [1/h] failures of one item, for example 2",
         "Rényi",
         "https://doi.org/10.1/x",
-        "0.32.x",
+        "phasic >=0.21,<0.33",
         "MIT",
     ):
         assert expected in text

@@ -377,7 +377,7 @@ def test_a_folder_of_tarballs(make_release):
     newest, oldest = index.libraries["coalescent"].versions.items()
     assert (newest[0], oldest[0]) == ("1.1.0", "1.0.0")
     entry = newest[1]
-    assert entry.compatible == {"phasic": ">=0.21.0,<0.33", "phasic-models": ">=0.1.0,<1"}
+    assert entry.compatible == {"phasic": ">=0.21,<0.33", "phasic-models": ">=0.1,<1"}
     assert [model.name for model in entry.models] == ["n_samples_0", "n_samples_1"]
     [found] = entry.artefacts
     tarball = folder / found.file

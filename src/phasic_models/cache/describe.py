@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..compat import requirements
 from ..errors import FormatError, ParameterError, PhasicModelsError
 from ..files.names import FILE_SUFFIXES, MANIFEST_NAME
 from ..formats import Parameter, read_manifest, read_meta
@@ -134,7 +135,7 @@ def describe_model(
         density=density,
         citation=_citation(meta.citation) if meta is not None else "",
         license=(meta.license if meta is not None else None) or (manifest.license if manifest is not None else None),
-        compatible=_compatible(meta),
+        compatible="" if meta is None else requirements(meta),
         errata=[erratum.description for erratum in meta.errata] if meta is not None else [],
         created=meta.created if meta is not None else None,
         files=[File(path, path.stat().st_size) for path in files if path.is_file()],
@@ -171,16 +172,6 @@ def _citation(citation: Citation | None) -> str:
     year = f" ({citation.year})" if citation.year is not None else ""
     link = f"https://doi.org/{citation.doi}" if citation.doi else citation.url or ""
     return ". ".join(part for part in (", ".join(citation.authors) + year, citation.title, link) if part)
-
-
-def _compatible(meta: ModelMeta | None) -> str:
-    if meta is None:
-        return ""
-    pairs = (
-        ("phasic", meta.phasic_min_version, meta.phasic_max_version),
-        ("phasic-models", meta.phasic_models_min_version, meta.phasic_models_max_version),
-    )
-    return "; ".join(f"{package} {low or '…'} to {high or '…'}" for package, low, high in pairs if low or high)
 
 
 def _density(model: Model, theta: list[float], mean: float, deviation: float) -> Curve | None:

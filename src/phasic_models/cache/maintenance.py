@@ -226,16 +226,12 @@ def compatibility(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Co
             rows.append(Compatibility(category, "?", folder, "?", "?", False, "its manifest.json is damaged", mend))
             continue
         manifest = library.manifest
-        pairs = (
-            ("phasic", manifest.phasic_min_version, manifest.phasic_max_version),
-            ("phasic-models", manifest.phasic_models_min_version, manifest.phasic_models_max_version),
-        )
-        requires = "; ".join(f"{package} {low or '…'} to {high or '…'}" for package, low, high in pairs if low or high)
         present = "; ".join(
-            f"{package} {compat.installed_version(package) or 'not installed'}" for package, _, _ in pairs
+            f"{package} {compat.installed_version(package) or 'not installed'}" for package in compat.PACKAGES
         )
-        reason = ""
+        requires = reason = ""
         try:
+            requires = compat.requirements(manifest)
             compat.check(manifest, source=category)
         except CompatibilityError as error:
             reason = str(error)

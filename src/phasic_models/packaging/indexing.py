@@ -12,6 +12,7 @@ import msgspec
 from packaging.version import Version
 
 from ..cache.installation import check_library, find_libraries
+from ..compat import stated_ranges
 from ..errors import LibraryError
 from ..files.archive import safe_extract
 from ..files.atomic import write_atomic
@@ -41,7 +42,7 @@ def describe_tarball(path: Path, urls: Iterable[str] | None = None) -> tuple[str
             raise LibraryError(f"{path}: a published tarball holds one library, and this one holds {len(roots)}")
         manifest = check_library(roots[0], source=str(path))
         unpacked = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        compatible = _compatible(manifest)
+        compatible = {package: allowed.specifier for package, allowed in stated_ranges(manifest, str(path)).items()}
         retractions = _retractions(roots[0], manifest)
         manifest_sha256 = sha256_file(roots[0] / MANIFEST_NAME)
         content_sha256 = content_digest(roots[0])
@@ -81,26 +82,6 @@ def _retractions(folder: Path, manifest: Manifest) -> dict[str, Retraction]:
             metas = [read_meta(path) for path in paths if path.is_file()]
             reasons = [meta.retraction for meta in metas if meta.retraction is not None]
             found[model.name] = reasons[0] if reasons else Retraction(reason="its authors give no reason")
-    return found
-
-
-def _compatible(manifest: Manifest) -> dict[str, str]:
-    """Return the ranges of a manifest as specifiers: '0.21.0' to '0.32.x' becomes '>=0.21.0,<0.33'."""
-    ranges = {
-        "phasic": (manifest.phasic_min_version, manifest.phasic_max_version),
-        "phasic-models": (manifest.phasic_models_min_version, manifest.phasic_models_max_version),
-    }
-    found = {}
-    for package, (lowest, highest) in ranges.items():
-        parts = [f">={lowest}"] if lowest else []
-        if highest and highest.endswith(".x"):
-            numbers = [int(part) for part in highest.removesuffix(".x").split(".")]
-            numbers[-1] += 1
-            parts.append("<" + ".".join(map(str, numbers)))
-        elif highest:
-            parts.append(f"<={highest}")
-        if parts:
-            found[package] = ",".join(parts)
     return found
 
 

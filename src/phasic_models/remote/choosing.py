@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from ..compat import installed_version
+from ..compat import PACKAGES, installed_version
 from ..errors import CompatibilityError, LibraryError, ModelNotFoundError
 from ..formats import FORMAT_VERSION, Retraction
 from ..formats.release_index import Index, LibraryEntry, Release
@@ -63,7 +63,7 @@ def parse_requirement(text: str, version: str | None = None) -> tuple[str, Speci
 def installed_versions() -> dict[str, Version]:
     """Return the installed versions of phasic and phasic-models, as far as they are installed."""
     versions = {}
-    for package in ("phasic", "phasic-models"):
+    for package in PACKAGES:
         try:
             versions[package] = Version(installed_version(package) or "")
         except InvalidVersion:  # not installed, or a version that says nothing
