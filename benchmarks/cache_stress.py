@@ -27,9 +27,9 @@ import numpy as np
 
 from phasic_models import Graph, SymbolicCache
 from phasic_models.cache import catalogue
-from phasic_models.cache.cache_exchange import encode_entry
 from phasic_models.cache.entries import EntryStore
-from phasic_models.cache.maintenance import verify
+from phasic_models.cache.entry_files import encode_entry
+from phasic_models.upkeep.verify import verify
 
 FORK = multiprocessing.get_context("fork")
 

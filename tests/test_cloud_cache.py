@@ -176,7 +176,7 @@ def test_an_incompatible_library_is_not_installed(make_release, root, tmp_path, 
     (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: phasic\nVersion: 0.10.0\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     index = make_release("1.0.0", phasic_min_version="0.21.0", phasic_max_version="0.32.x")
-    with pytest.raises(CompatibilityError, match=r"needs phasic >=0\.21\.0,<0\.33 and 0\.10\.0 is installed"):
+    with pytest.raises(CompatibilityError, match=r"needs phasic >=0\.21,<0\.33 and 0\.10\.0 is installed"):
         install_model_library("coalescent", index=index, cache_dir=root)
     assert not root.exists()
 
@@ -229,7 +229,7 @@ def test_an_interrupted_download_is_taken_up(site, make_release, root, clean_env
         install_model_library("coalescent", index=index, cache_dir=root)
     # Less than a piece arrived, so the second run begins anew; what matters is that it comes through.
     done = install_model_library("coalescent", index=index, cache_dir=root)
-    assert len(check_library(done.path).models) == 30
+    assert len(check_library(done.path).manifest.models) == 30
     nothing_left(root)
 
 

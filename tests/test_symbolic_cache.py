@@ -149,7 +149,7 @@ def test_load_returns_the_document(cache):
 
 
 def test_load_makes_the_document_of_a_large_model(cache, monkeypatch):
-    monkeypatch.setattr("phasic_models.cache.cache_exchange.EAGER_JSON_OPERATIONS", -1)
+    monkeypatch.setattr("phasic_models.cache.entry_files.EAGER_JSON_OPERATIONS", -1)
     graph = death(3)
     cache.get_or_compute(graph)
     key = graph.content_hash()

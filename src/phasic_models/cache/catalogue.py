@@ -383,3 +383,33 @@ def _not_found(name: str, layers: list[Layer]) -> ModelNotFoundError:
         lines.append(f"install its library with: pixi add phasic-models-{wanted}   or: ptd-cache install {wanted}")
     lines.append(f"searched:\n{prefix.describe(layers)}")
     return ModelNotFoundError("\n".join(lines))
+
+
+def library_folders(layers: list[Layer], *, hidden: bool = False) -> list[tuple[str, Path, Layer]]:
+    """List category, folder and layer of every folder with a manifest, readable or not, in look-up order."""
+    found: list[tuple[str, Path, Layer]] = []
+    seen: set[str] = set()
+    for layer in layers:
+        for category in categories(layer):
+            folder = layer.symbolic / category
+            if (hidden or category not in seen) and (folder / MANIFEST_NAME).exists():
+                seen.add(category)
+                found.append((category, folder, layer))
+    return found
+
+
+def library_folder(category: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of an installed library, at its first place.
+
+    Raises
+    ------
+    ModelNotFoundError
+        It is not installed.
+    """
+    layers = prefix.layers(cache_dir)
+    for name, folder, _ in library_folders(layers):
+        if name == category:
+            return folder
+    raise ModelNotFoundError(
+        f"the library {category!r} is not installed; ptd-cache install {category}; searched:\n{prefix.describe(layers)}"
+    )

@@ -15,10 +15,11 @@ from pathlib import Path
 from ..errors import DownloadError, FormatError
 from ..files.archive import DEFAULT_LIMITS, Limits, safe_extract
 from ..files.atomic import copy_synced
+from ..files.checksums import sha256_file
 from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, is_junk, name_problem
 from ..files.staging import move_in, staging_folder
 from ..files.wrong_content import explain_wrong_content
-from ..formats import Manifest, manifest_problems, read_manifest
+from ..formats import Manifest, decode_manifest, manifest_problems
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,37 @@ class InstalledLibrary(os.PathLike[str]):
         return str(self.path)
 
 
+@dataclass(frozen=True)
+class CheckedLibrary:
+    """A folder whose files are what its manifest says; only `check_library` makes one, and what is installed is one.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        The folder. Nobody else writes to it: what was checked is what is installed.
+    manifest : Manifest
+        Its manifest.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def category(self) -> str:
+        """The library's name."""
+        return self.manifest.category
+
+    @property
+    def version(self) -> str:
+        """The library's version."""
+        return self.manifest.version
+
+    def sha256(self, name: str) -> str:
+        """Return the SHA-256 of a file; those that the manifest covers were hashed when the folder was checked."""
+        known = self.manifest.checksums.get(name)
+        return sha256_file(self.folder / name) if known is None else known.removeprefix("sha256:")
+
+
 def find_libraries(folder: Path) -> list[Path]:
     """Return the folders with a manifest.json: ``folder`` itself, or its sub-folders."""
     if (folder / MANIFEST_NAME).is_file():
@@ -77,8 +109,8 @@ def remove_junk(folder: Path) -> None:
                 path.unlink()
 
 
-def check_library(folder: Path, *, source: str | None = None) -> Manifest:
-    """Check a library folder against its manifest, file by file.
+def check_library(folder: Path, *, source: str | None = None) -> CheckedLibrary:
+    """Check a library folder against its manifest, file by file; every file is hashed once.
 
     Parameters
     ----------
@@ -89,8 +121,7 @@ def check_library(folder: Path, *, source: str | None = None) -> Manifest:
 
     Returns
     -------
-    Manifest
-        Its manifest.
+    CheckedLibrary
 
     Raises
     ------
@@ -99,22 +130,22 @@ def check_library(folder: Path, *, source: str | None = None) -> Manifest:
     """
     where = source or str(folder)
     try:
-        manifest = read_manifest(folder / MANIFEST_NAME)
+        manifest = decode_manifest((folder / MANIFEST_NAME).read_bytes(), source=f"{where}/{MANIFEST_NAME}")
     except FormatError as error:
-        raise FormatError("; ".join([str(error), *_impostors(folder)])) from error
-    problems = manifest_problems(folder, manifest)
+        raise FormatError("; ".join([str(error), *_explanations(folder)])) from error
+    problems = [problem.removeprefix(f"{folder}{os.sep}") for problem in manifest_problems(folder, manifest)]
     if reason := name_problem(manifest.category):
         problems.append(f"category {manifest.category!r} {reason}")
     for path in sorted(folder.iterdir()):
         if path.suffix in MODEL_SUFFIXES and path.name != MANIFEST_NAME and path.name not in manifest.checksums:
             problems.append(f"{path.name} is not in the manifest")
     if problems:
-        problems += _impostors(folder)
+        problems += _explanations(folder)
         raise FormatError(f"{where}: library {manifest.category!r} does not match its manifest: " + "; ".join(problems))
-    return manifest
+    return CheckedLibrary(folder, manifest)
 
 
-def _impostors(folder: Path) -> list[str]:
+def _explanations(folder: Path) -> list[str]:
     """Return what explains wrong files: the first of them that is not data at all."""
     for path in sorted(folder.glob("*")):
         if path.is_file():
@@ -130,7 +161,6 @@ def library_staging(symbolic: Path) -> Iterator[Path]:
     """Yield a new folder beside the libraries, and remove it afterwards; remove those of killed runs first."""
     with contextlib.ExitStack() as stack:
         try:
-            symbolic.mkdir(parents=True, exist_ok=True)
             folder = stack.enter_context(staging_folder(symbolic))
         except OSError as error:
             raise _cannot_write(symbolic, error) from error
@@ -186,45 +216,52 @@ def install_archive(
     if staging is None:
         with library_staging(symbolic) as folder:
             return install_archive(archive, symbolic, source=source, category=category, staging=folder, limits=limits)
-    unpacked = staging / "unpacked"
     try:
-        safe_extract(archive, unpacked, limits)
+        roots = unpack(archive, staging / "unpacked", limits)
     except FormatError as error:
         raise FormatError(str(error).replace(os.fspath(archive), where)) from error
     except OSError as error:
         raise _cannot_write(symbolic, error) from error
-    remove_junk(unpacked)
-    roots = find_libraries(unpacked)
     if not roots:
         raise FormatError(f"{where}: it holds no {MANIFEST_NAME}, so it is not a model library")
-    manifests = [check_library(root, source=where) for root in roots]
-    if category is not None and [m.category for m in manifests] != [category]:
-        raise FormatError(f"{where}: it holds {', '.join(m.category for m in manifests)}, not the library {category}")
-    names = [manifest.category.casefold() for manifest in manifests]
-    if len(set(names)) != len(names):
+    libraries = [check_library(root, source=where) for root in roots]
+    if category is not None and [library.category for library in libraries] != [category]:
+        found = ", ".join(library.category for library in libraries)
+        raise FormatError(f"{where}: it holds {found}, not the library {category}")
+    if len({library.category.casefold() for library in libraries}) != len(libraries):
         raise FormatError(f"{where}: it holds the same library twice")
-    installed = []
-    for root, manifest in zip(roots, manifests, strict=True):
-        target = symbolic / manifest.category
-        try:
-            move_in(root, target, aside=staging / f"old-{manifest.category}")
-        except OSError as error:
-            raise _cannot_write(symbolic, error) from error
-        installed.append(InstalledLibrary(manifest.category, manifest.version, target, source=where))
-    return installed
+    return [place(library, symbolic, staging, where) for library in libraries]
 
 
 def install_folder(folder: str | os.PathLike[str], symbolic: str | os.PathLike[str]) -> InstalledLibrary:
     """Install a copy of a library folder, checked, into ``symbolic/<category>/``."""
     folder, symbolic = Path(folder).expanduser(), Path(symbolic).expanduser()
-    check_library(folder)
     with library_staging(symbolic) as staging:
-        copy = staging / "copy"
-        copy.mkdir()
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and not is_junk(path.name) and not path.name.startswith("."):
-                copy_synced(path, copy / path.name)
-        manifest = check_library(copy, source=str(folder))
-        target = symbolic / manifest.category
-        move_in(copy, target, aside=staging / "old")
-    return InstalledLibrary(manifest.category, manifest.version, target, source=str(folder))
+        copy = copy_files(folder, staging / "copy")
+        return place(check_library(copy, source=str(folder)), symbolic, staging, str(folder))
+
+
+def unpack(archive: str | os.PathLike[str], folder: Path, limits: Limits = DEFAULT_LIMITS) -> list[Path]:
+    """Unpack a tarball into a new folder, without what macOS adds, and return the libraries in it, not checked yet."""
+    safe_extract(archive, folder, limits)
+    remove_junk(folder)
+    return find_libraries(folder)
+
+
+def copy_files(folder: Path, target: Path) -> Path:
+    """Copy the plain files of a folder into a new one: only of such a copy is it certain that nobody else changes it."""
+    target.mkdir()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not is_junk(path.name) and not path.name.startswith("."):
+            copy_synced(path, target / path.name)
+    return target
+
+
+def place(library: CheckedLibrary, symbolic: Path, staging: Path, source: str) -> InstalledLibrary:
+    """Let a checked library take its place; what was there goes to the staging folder, and vanishes with it."""
+    target = symbolic / library.category
+    try:
+        move_in(library.folder, target, aside=staging / f"old-{library.category}")
+    except OSError as error:
+        raise _cannot_write(symbolic, error) from error
+    return InstalledLibrary(library.category, library.version, target, source=source)

@@ -30,7 +30,7 @@ def verify(
 
         ptd-cache verify --all --json
     """
-    from ..cache.maintenance import verify as check
+    from ..upkeep.verify import verify as check
 
     results = []
     for result in check(libraries, everything=everything, cache_dir=cache_dir):
@@ -60,7 +60,7 @@ def validate(cache_dir: CacheDir = None, json_: Json = False) -> None:
 
         ptd-cache validate
     """
-    from ..cache.maintenance import compatibility
+    from ..upkeep.compatibility import compatibility
 
     rows = compatibility(cache_dir=cache_dir)
     if json_:
@@ -99,7 +99,7 @@ def prune(
 
         ptd-cache prune --max-size-gb 2
     """
-    from ..cache.maintenance import prune as sweep
+    from ..upkeep.pruning import prune as sweep
 
     swept = sweep(dry_run=dry_run, max_size_gb=max_size_gb, cache_dir=cache_dir)
     if json_:
@@ -132,7 +132,7 @@ def path(
         ptd-cache path --all
     """
     from ..cache import prefix
-    from ..cache.maintenance import library_folder
+    from ..cache.catalogue import library_folder
 
     if library is not None:
         folder = library_folder(library, cache_dir=cache_dir)
@@ -174,7 +174,7 @@ def migrate(
 
         ptd-cache migrate old_models --output new_models
     """
-    from ..cache.migration import migrate as convert
+    from ..upkeep.migration import migrate as convert
 
     results = convert(paths, output_dir=output_dir, dry_run=dry_run)
     if json_:
@@ -192,7 +192,7 @@ def doctor(cache_dir: CacheDir = None, json_: Json = False) -> None:
 
         ptd-cache doctor
     """
-    from ..cache.maintenance import examine
+    from ..upkeep.doctor import examine
 
     findings = examine(cache_dir=cache_dir)
     if json_:

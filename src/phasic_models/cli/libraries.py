@@ -80,8 +80,8 @@ def import_(
 
         ptd-cache import https://example.com/models/coalescent_v1.tar.gz --symbolic
     """
-    from ..cache.cache_exchange import import_from
     from ..cache.prefix import writable_layer
+    from ..remote.take_over import import_from
 
     hashes = import_from(source, cache_dir=cache_dir, sha256=sha256, offline=offline)
     into = writable_layer(cache_dir).symbolic
@@ -162,8 +162,8 @@ def list_(
             )
         return
     from ..cache.catalogue import list_models, models
-    from ..cache.finding import retraction
     from ..errors import ModelNotFoundError
+    from ..remote.search import retraction
 
     by_name = {located.name: located for located in models(cache_dir=cache_dir)}
     chosen = [by_name[name] for name in list_models(category, cache_dir=cache_dir)]
@@ -226,7 +226,7 @@ def search(
 
         ptd-cache search queue --installed
     """
-    from ..cache.finding import search_models
+    from ..remote.search import search_models
 
     found, note = search_models(
         words, index=index or None, ask_index=not installed_only, offline=offline, cache_dir=cache_dir
@@ -260,7 +260,7 @@ def remove(
 
         ptd-cache remove coalescent
     """
-    from ..cache.maintenance import remove_library
+    from ..upkeep.removal import remove_library
 
     removed = [remove_library(library, cache_dir=cache_dir) for library in libraries]
     if json_:
@@ -308,7 +308,7 @@ def publish(
 
 
 def _is_installed(library: str, cache_dir: Path | None) -> bool:
-    from ..cache.maintenance import library_folder
+    from ..cache.catalogue import library_folder
 
     try:
         return library_folder(library, cache_dir=cache_dir).is_dir()

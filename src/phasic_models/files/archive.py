@@ -13,7 +13,6 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -132,19 +131,11 @@ def safe_extract(
         Where the archive is damaged, too large, or holds anything else than the above; the message names the entry.
     """
     archive, target = Path(archive), Path(target)
-    missing = [folder for folder in (target, *target.parents) if not folder.exists()]
-    target.mkdir(parents=True, exist_ok=True)
-    try:
-        with staging_folder(target) as staging:
-            files = _extract(archive, staging, limits)
-            for path in files:
-                (target / path).parent.mkdir(parents=True, exist_ok=True)
-                (staging / path).replace(target / path)
-    except BaseException:
-        for folder in missing:
-            with suppress(OSError):  # somebody else may have put a file there meanwhile
-                folder.rmdir()
-        raise
+    with staging_folder(target) as staging:
+        files = _extract(archive, staging, limits)
+        for path in files:
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            (staging / path).replace(target / path)
     return files
 
 

@@ -27,11 +27,15 @@ def temporary_name(home: Path) -> Path:
 def staging_folder(home: Path) -> Iterator[Path]:
     """Yield a new folder in `home`, and remove it afterwards; those of killed processes are removed first.
 
+    Where `home` is missing it is made. If the work fails, what was made for it and is still empty goes again.
+
     Raises
     ------
     OSError
-        `home` is missing or cannot be written.
+        `home` cannot be written.
     """
+    made = [folder for folder in (home, *home.parents) if not folder.exists()]
+    home.mkdir(parents=True, exist_ok=True)
     for folder in home.glob(TEMPORARY_PREFIX + "*"):
         tag = folder.name.removeprefix(TEMPORARY_PREFIX)
         if is_abandoned(folder, tag, dead_for=_DEAD_SECONDS) and folder.is_dir():
@@ -40,8 +44,13 @@ def staging_folder(home: Path) -> Iterator[Path]:
     folder.mkdir()
     try:
         yield folder
-    finally:
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        for empty in made:
+            with contextlib.suppress(OSError):  # somebody else may have put a file there meanwhile
+                empty.rmdir()
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def move_in(new: Path, target: Path, *, aside: Path) -> None:

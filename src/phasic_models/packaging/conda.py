@@ -302,7 +302,6 @@ def _assemble(
 ) -> Path:
     from rattler_build import RattlerBuildError, assemble_package
 
-    output_dir.mkdir(parents=True, exist_ok=True)
     with staging_folder(output_dir) as staging:
         recipe_dir = staging / "recipe"
         recipe_dir.mkdir()

@@ -11,10 +11,9 @@ from pathlib import Path
 import msgspec
 from packaging.version import Version
 
-from ..cache.installation import check_library, find_libraries
+from ..cache.installation import CheckedLibrary, check_library, unpack
 from ..compat import stated_ranges
 from ..errors import LibraryError
-from ..files.archive import safe_extract
 from ..files.atomic import write_atomic
 from ..files.checksums import sha256_file, write_checksums
 from ..files.names import CHECKSUMS_NAME, INDEX_NAME, MANIFEST_NAME
@@ -22,13 +21,13 @@ from ..formats import Manifest, Retraction, read_meta
 from ..formats.release_index import Artefact, Index, LibraryEntry, ModelEntry, Release, encode_index
 
 
-def content_digest(folder: Path) -> str:
-    """Return the SHA-256 of what ``sha256sum`` prints for all files of a folder, sorted by name.
+def content_digest(library: CheckedLibrary) -> str:
+    """Return the SHA-256 of what ``sha256sum`` prints for all files of a library, sorted by name.
 
     Unlike the SHA-256 of a tarball it depends neither on the compressor nor on the times of files.
     """
-    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
-    listing = "".join(f"{sha256_file(path)}  {name}\n" for name, path in files)
+    files = (path.relative_to(library.folder).as_posix() for path in library.folder.rglob("*") if path.is_file())
+    listing = "".join(f"{library.sha256(name)}  {name}\n" for name in sorted(files))
     return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -36,16 +35,16 @@ def describe_tarball(path: Path, urls: Iterable[str] | None = None) -> tuple[str
     """Unpack a tarball, check it file by file, and return (library, version, description, its index entry)."""
     with tempfile.TemporaryDirectory(prefix="phasic-models-") as scratch:
         folder = Path(scratch)
-        safe_extract(path, folder)
-        roots = find_libraries(folder)
+        roots = unpack(path, folder)
         if len(roots) != 1:
             raise LibraryError(f"{path}: a published tarball holds one library, and this one holds {len(roots)}")
-        manifest = check_library(roots[0], source=str(path))
+        library = check_library(roots[0], source=str(path))
+        manifest = library.manifest
         unpacked = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         compatible = {package: allowed.specifier for package, allowed in stated_ranges(manifest, str(path)).items()}
         retractions = _retractions(roots[0], manifest)
-        manifest_sha256 = sha256_file(roots[0] / MANIFEST_NAME)
-        content_sha256 = content_digest(roots[0])
+        manifest_sha256 = library.sha256(MANIFEST_NAME)
+        content_sha256 = content_digest(library)
     artefact = Artefact(
         file=path.name,
         urls=list(urls) if urls is not None else [path.name],

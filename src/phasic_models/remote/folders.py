@@ -16,11 +16,10 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..cache.installation import check_library, library_staging
+from ..cache.installation import CheckedLibrary, check_library, library_staging, place
 from ..errors import DownloadError, FormatError
 from ..files.checksums import merged_checksums, read_checksums, sha256_file
 from ..files.names import CHECKSUMS_NAME, MANIFEST_NAME, name_problem, path_problem
-from ..files.staging import move_in
 from ..formats import decode_manifest
 from ..progress import Progress
 from .download import check_free_space, download
@@ -417,26 +416,26 @@ def _settle(
             members[home].append(name)
         else:
             loose.append(name)
-    checked = []
+    checked: list[tuple[CheckedLibrary, list[str]]] = []
     for number, (home, files) in enumerate(members.items()):
         library = staging / f"library-{number}"
         library.mkdir()
         for name in files:
             _take(name, staging, root / places[name], library / PurePosixPath(name).name)
-        manifest = check_library(library, source=f"{source}/{home}".removesuffix("/."))
-        target = root / manifest.category
+        arrived = check_library(library, source=f"{source}/{home}".removesuffix("/."))
+        target = root / arrived.category
         whole = all(name in present and (root / places[name]).parent == target for name in files)
         if not (whole and _same_names(target, library)):
-            checked.append((library, target, files))
+            checked.append((arrived, files))
     # Nothing is moved before everything was checked.
-    for number, (library, target, files) in enumerate(checked):
-        move_in(library, target, aside=staging / f"old-{number}")
+    for arrived, files in checked:
+        place(arrived, root, staging, source)
         changed.update(files)
     for name in sorted(loose):
         if name not in present:
-            place = root / places[name]
-            place.parent.mkdir(parents=True, exist_ok=True)
-            (staging / "new" / name).replace(place)
+            target = root / places[name]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (staging / "new" / name).replace(target)
             changed.add(name)
     return changed
 

@@ -351,11 +351,11 @@ def pack(library: str | os.PathLike[str], folder: Path, cache_dir: str | os.Path
             f"{os.fspath(library)!r} is neither a .tar.gz, nor a folder with a {MANIFEST_NAME}, nor an installed library; "
             "`ptd-cache list` shows those"
         )
-    manifest = check_library(source)
-    copy = folder / manifest.category
+    checked = check_library(source)
+    copy = folder / checked.category
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns(".*", "*.lock", CHECKSUMS_NAME))
     remove_junk(copy)
-    return pack_library(copy, folder / tarball_name(manifest.category, manifest.version))
+    return pack_library(copy, folder / tarball_name(checked.category, checked.version))
 
 
 def publish(

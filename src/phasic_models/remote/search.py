@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..cache import catalogue
 from ..errors import DownloadError, FormatError
 from ..formats import read_meta
-from . import catalogue
 
 if TYPE_CHECKING:
+    from ..cache.catalogue import Located
     from ..formats.release_index import Index
-    from .catalogue import Located
 
 
 class Hit(NamedTuple):
@@ -101,15 +101,15 @@ def retraction(located: Located) -> str:
 
 
 def _index(index: Sequence[str] | None, offline: bool | None) -> Index:
-    from ..remote.index_sources import read_index
-    from ..remote.stores import TransferOptions
+    from .index_sources import read_index
+    from .stores import TransferOptions
 
     return read_index(index, options=TransferOptions.from_environment(offline))[0]
 
 
 def _stated(index: Index, hit: Hit) -> str:
     """Return what the index says of a model that is installed: it may have been retracted since."""
-    from ..remote.choosing import retracted_models
+    from .choosing import retracted_models
 
     category, _, name = hit.name.partition("/")
     library = index.libraries.get(category)
@@ -121,7 +121,7 @@ def _stated(index: Index, hit: Hit) -> str:
 def _offered(index: Index) -> list[tuple[Hit, str]]:
     from packaging.version import Version
 
-    from ..remote.choosing import retracted_models
+    from .choosing import retracted_models
 
     hits = []
     for category, library in index.libraries.items():

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from test_symbolic_cache import death, harmonic, only_these_layers, place_library
 
 from phasic_models import Graph, SymbolicCache
-from phasic_models.cache.describe import describe_model, evaluate_model, parse_theta, parse_times
-from phasic_models.cache.terminal_plot import draw
+from phasic_models.cli.parsing import parse_theta, parse_times
+from phasic_models.cli.terminal_plot import draw
 from phasic_models.errors import ParameterError
+from phasic_models.upkeep.model_info import describe_model, evaluate_model
 
 __all__ = ["only_these_layers"]  # a fixture for every test here
 
@@ -82,7 +83,7 @@ def test_a_discrete_model_is_drawn_at_whole_times(tmp_path):
     assert all(time == int(time) for time in found.density.times)
     assert found.density.values[1] == pytest.approx(0.25)
     assert "⢸" in draw(found.density.times, found.density.values, discrete=True)
-    result = evaluate_model(key, times=["1:3:3"], cache_dir=tmp_path)
+    result = evaluate_model(key, theta=lambda _: [], times=[1.0, 2.0, 3.0], cache_dir=tmp_path)
     assert result.pdf == pytest.approx([0.25, 0.25 * 0.75, 0.25 * 0.75**2])
 
 
@@ -99,8 +100,10 @@ def test_example_values_that_do_not_fit_are_a_note(tmp_path):
     assert found.density is None
     assert "no density" in found.notes[0]
     with pytest.raises(ParameterError):
-        describe_model(key, theta=["1"], cache_dir=tmp_path)
-    assert describe_model(key, theta=["0.25"], cache_dir=tmp_path).mean == pytest.approx(4 / 3)
+        describe_model(key, theta=lambda names: parse_theta(["1"], names), cache_dir=tmp_path)
+    assert describe_model(
+        key, theta=lambda names: parse_theta(["0.25"], names), cache_dir=tmp_path
+    ).mean == pytest.approx(4 / 3)
 
 
 def test_entries_are_described_too(tmp_path):

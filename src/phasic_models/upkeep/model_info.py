@@ -1,26 +1,28 @@
-"""Describe and evaluate a stored model by name, with parameters and times as a person writes them."""
+"""Describe and evaluate a stored model by name."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..cache import catalogue, prefix
 from ..compat import requirements
-from ..errors import FormatError, ParameterError, PhasicModelsError
+from ..errors import FormatError, PhasicModelsError
 from ..files.names import FILE_SUFFIXES, MANIFEST_NAME
 from ..formats import Parameter, read_manifest, read_meta
-from . import catalogue, prefix
 
 if TYPE_CHECKING:
+    from ..cache.catalogue import Found
     from ..formats import Citation, Manifest, ModelMeta
     from ..model import Model
-    from .catalogue import Found
 
+#: θ, once the names of its entries are known.
+Values = Callable[[Sequence[str]], list[float]]
 #: Times at which a density is drawn.
 PLOT_POINTS = 160
 
@@ -83,7 +85,7 @@ class Evaluation(NamedTuple):
 
 
 def describe_model(
-    name: str, *, theta: Sequence[str] | None = None, cache_dir: str | os.PathLike[str] | None = None
+    name: str, *, theta: Values | None = None, cache_dir: str | os.PathLike[str] | None = None
 ) -> ModelInfo:
     """Collect what the files say of a model, and its density.
 
@@ -92,7 +94,7 @@ def describe_model(
     name
         As for :func:`phasic_models.load_model`.
     theta
-        Values as text; by default the parameters' example values, or 1.
+        From the names of the parameters to their values; by default the example values, or 1.
     cache_dir
         A cache root to search first.
     """
@@ -103,7 +105,7 @@ def describe_model(
     manifest = _manifest(found)
     described = {parameter.name: parameter for parameter in (meta.theta if meta is not None else [])}
     parameters = [described.get(name) or Parameter(name=name) for name in model.param_names]
-    values = parse_theta(theta, model.param_names) if theta else [_example(parameter) for parameter in parameters]
+    values = theta(model.param_names) if theta is not None else [_example(parameter) for parameter in parameters]
     mean = deviation = density = None
     try:
         mean, variance = float(model.expectation(values)), float(model.variance(values))
@@ -189,27 +191,27 @@ def _density(model: Model, theta: list[float], mean: float, deviation: float) ->
 def evaluate_model(
     name: str,
     *,
-    theta: Sequence[str] | None = None,
-    times: Sequence[str] | None = None,
+    theta: Values,
+    times: Sequence[float] = (),
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Evaluation:
-    """Evaluate a model at θ and times that are given as text.
+    """Evaluate a model at θ and times.
 
     Parameters
     ----------
     name
         As for :func:`phasic_models.load_model`.
     theta
-        As `parse_theta` takes it.
+        From the names of the parameters to their values.
     times
-        As `parse_times` takes them.
+        Times of density, distribution and survival.
     cache_dir
         A cache root to search first.
     """
     found = catalogue.find_model(name, prefix.layers(cache_dir))
     model = found.dag.model()
-    values = parse_theta(theta or (), model.param_names)
-    at = parse_times(times or ())
+    values = theta(model.param_names)
+    at = list(times)
     curves = [np.asarray(call(values, at)).tolist() if at else [] for call in (model.pdf, model.cdf, model.sf)]
     return Evaluation(
         found.name,
@@ -220,66 +222,3 @@ def evaluate_model(
         at,
         *curves,
     )
-
-
-def parse_theta(texts: Sequence[str], names: Sequence[str]) -> list[float]:
-    """Read θ from texts such as ``0.5,2.0`` (in order) or ``coal=0.5`` (by name).
-
-    Raises
-    ------
-    ParameterError
-        A value is missing, unknown, given twice or no number; the message names the parameters.
-    """
-    expected = ", ".join(names) or "none"
-    parts = [part.strip() for text in texts for part in text.split(",") if part.strip()]
-    named = [part for part in parts if "=" in part]
-    if named and len(named) < len(parts):
-        raise ParameterError("θ is given partly by name and partly in order; do one or the other")
-    if not named:
-        if len(parts) != len(names):
-            count = f"{len(parts)} value{'' if len(parts) == 1 else 's'}"
-            ending = "" if len(names) == 1 else "s"
-            raise ParameterError(f"θ has {count}, the model has {len(names)} parameter{ending}: {expected}")
-        return [_number(part, name) for part, name in zip(parts, names, strict=True)]
-    values: dict[str, float] = {}
-    for part in named:
-        name, _, text = (piece.strip() for piece in part.partition("="))
-        if name not in names:
-            raise ParameterError(f"the model has no parameter {name!r}; it has: {expected}")
-        if name in values:
-            raise ParameterError(f"the parameter {name!r} is given twice")
-        values[name] = _number(text, name)
-    missing = [name for name in names if name not in values]
-    if missing:
-        raise ParameterError(f"no value for {', '.join(missing)}")
-    return [values[name] for name in names]
-
-
-def parse_times(texts: Sequence[str]) -> list[float]:
-    """Read times from texts such as ``0.5,1,2`` or ``0:5:51`` (start, stop, count; both ends included).
-
-    Raises
-    ------
-    ParameterError
-        A text is neither.
-    """
-    times: list[float] = []
-    for part in (part.strip() for text in texts for part in text.split(",")):
-        pieces = part.split(":")
-        if not part:
-            continue
-        if len(pieces) == 1:
-            times.append(_number(part, "times"))
-        elif len(pieces) == 3 and pieces[2].isdigit() and 0 < int(pieces[2]) <= 1_000_000:
-            start, stop = _number(pieces[0], "times"), _number(pieces[1], "times")
-            times += np.linspace(start, stop, int(pieces[2])).tolist()
-        else:
-            raise ParameterError(f"{part!r} is not a time, and not start:stop:count such as 0:5:51")
-    return times
-
-
-def _number(text: str, what: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ParameterError(f"{what}: {text!r} is not a number") from None

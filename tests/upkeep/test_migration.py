@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from test_symbolic_cache import death, harmonic, only_these_layers, place_library, snapshot
 
 from phasic_models import SymbolicCache, list_models, load_model
-from phasic_models.cache.migration import STEPS, migrate, migrate_document
 from phasic_models.errors import FormatError
 from phasic_models.formats import FORMAT_VERSION, manifest_problems
+from phasic_models.upkeep.migration import STEPS, migrate, migrate_document
 
 __all__ = ["only_these_layers"]  # a fixture for every test here
 

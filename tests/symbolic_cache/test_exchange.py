@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from strategies import any_chains, thetas
 from test_symbolic_cache import death, expectation, harmonic, only_these_layers, place_library, snapshot
 
 from phasic_models import SymbolicCache, list_models, load_model
-from phasic_models.cache.cache_exchange import import_from
 from phasic_models.errors import FormatError, ModelNotFoundError, PhasicModelsError
 from phasic_models.files.archive import make_tarball
+from phasic_models.files.checksums import sha256_file
 from phasic_models.formats import manifest_problems, read_manifest
+from phasic_models.remote.take_over import import_from
 
 __all__ = ["only_these_layers"]  # a fixture for every test here
 
@@ -208,3 +210,21 @@ def test_import_from_an_address(exported, tmp_path, site):
     with pytest.raises(PhasicModelsError, match="SHA-256"):
         import_from(str(tmp_path / "a.tar.gz"), cache_dir=tmp_path / "four", sha256="0" * 64)
     assert not (tmp_path / "four").exists()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_import_hashes_each_file_once(tmp_path, reader, monkeypatch, packed):
+    folder = place_library(tmp_path / "elsewhere")
+    source = make_tarball(folder, tmp_path / "a.tar.gz") if packed else folder
+    hashed = []
+
+    def counted(path):
+        hashed.append(Path(path).name)
+        return sha256_file(path)
+
+    for module in [module for name, module in sys.modules.items() if name.startswith("phasic_models")]:
+        if hasattr(module, "sha256_file"):
+            monkeypatch.setattr(module, "sha256_file", counted)
+    reader.import_library(source)
+    assert sorted(hashed) == sorted(read_manifest(folder / "manifest.json").checksums)
+    assert len(list_models(cache_dir=tmp_path / "reader")) == 2

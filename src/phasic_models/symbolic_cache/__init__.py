@@ -14,16 +14,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
-from .cache import catalogue, prefix
-from .cache.entries import CacheWarning, EntryStore, is_hash, stamp
-from .cache.prefix import Layer
-from .errors import FormatError, ModelNotFoundError
-from .files.names import FILE_SUFFIXES, MODEL_SUFFIXES
+from ..cache import catalogue, prefix
+from ..cache.entries import CacheWarning, EntryStore, is_hash, stamp
+from ..cache.prefix import Layer
+from ..errors import FormatError, ModelNotFoundError
+from ..files.names import FILE_SUFFIXES, MODEL_SUFFIXES
 
 if TYPE_CHECKING:
-    from .dag import SymbolicDAG
-    from .formats import ModelMeta
-    from .graph import Graph
+    from ..dag import SymbolicDAG
+    from ..formats import ModelMeta
+    from ..graph import Graph
 
 __all__ = ["CacheEntry", "CacheInfo", "CacheWarning", "SymbolicCache"]
 
@@ -164,7 +164,7 @@ class SymbolicCache:
         """
         text = None
         if is_hash(hash_key):
-            from .formats import dag_to_json
+            from ..formats import dag_to_json
 
             text = self._stored_document(hash_key)
             if text is None:
@@ -213,7 +213,7 @@ class SymbolicCache:
         seen = stamp(path)
         if seen is None:
             return None
-        from .formats import open_dag
+        from ..formats import open_dag
 
         try:
             dag = open_dag(path)
@@ -268,8 +268,8 @@ class SymbolicCache:
         OSError
             The layer cannot be written; nothing torn is left.
         """
-        from .cache.cache_exchange import encode_entry
-        from .formats import dag_from_json
+        from ..cache.entry_files import encode_entry
+        from ..formats import dag_from_json
 
         dag = dag_from_json(model) if isinstance(model, str) else model
         key = dag.graph.content_hash()
@@ -294,7 +294,7 @@ class SymbolicCache:
             store.evict(self.max_bytes, keep=key)
 
     def _try_to_store(self, dag: SymbolicDAG, milliseconds: float | None, only: str | None = None) -> None:
-        from .cache.cache_exchange import encode_entry
+        from ..cache.entry_files import encode_entry
 
         key = dag.graph.content_hash()
         try:
@@ -385,7 +385,7 @@ class SymbolicCache:
 
     def meta(self, hash_key: str) -> ModelMeta | None:
         """Return the metadata of the entry or library model with this hash; None where none can be read."""
-        from .formats import read_meta
+        from ..formats import read_meta
 
         places = [layer.symbolic / (hash_key + ".meta") for layer in self.layers] if is_hash(hash_key) else []
         for path in places:
@@ -486,7 +486,7 @@ class SymbolicCache:
         ModelNotFoundError
             An entry is in no layer; nothing was written.
         """
-        from .cache.cache_exchange import export_entries
+        from .exchange import export_entries
 
         keys = None if hash_keys is None else list(hash_keys)
         if keys is None:
@@ -515,7 +515,7 @@ class SymbolicCache:
         FormatError
             A file is damaged, differs from the manifest's checksum, or is of another format; nothing was taken over.
         """
-        from .cache.cache_exchange import import_entries
+        from .exchange import import_entries
 
         return import_entries(self, Path(source).expanduser())
 
@@ -537,7 +537,7 @@ def _of_graph(dag: SymbolicDAG, graph: Graph) -> SymbolicDAG:
     """Give a stored elimination the parameter names of the graph that was asked for."""
     if dag.graph.param_names == graph.param_names:
         return dag
-    from .dag import SymbolicDAG
+    from ..dag import SymbolicDAG
 
     pattern = (dag.order, dag.block_ptr, dag.lower_ptr, dag.lower_col, dag.upper_ptr, dag.upper_col)
     return SymbolicDAG(graph, *pattern, dag.operations, dag.ordering)

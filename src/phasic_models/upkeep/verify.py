@@ -1,0 +1,110 @@
+"""Check installed files: every checksum of a manifest, and every model against its graph hash."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..cache import catalogue, prefix
+from ..cache.catalogue import Library
+from ..cache.prefix import Layer
+from ..errors import FormatError, ModelNotFoundError
+from ..files.names import MANIFEST_NAME, META_SUFFIX, MODEL_SUFFIXES
+from ..formats import manifest_problems, open_dag, read_manifest, read_meta
+from ..symbolic_cache import SymbolicCache
+from .remedies import remedy, remedy_of_entry
+
+
+class Verified(NamedTuple):
+    """The result of checking one library, or one entry of the cache."""
+
+    name: str
+    folder: Path
+    files: int
+    bytes: int
+    problems: tuple[str, ...]
+    remedy: str = ""
+
+
+def verify(
+    names: list[str] | None = None, *, everything: bool = False, cache_dir: str | os.PathLike[str] | None = None
+) -> Iterator[Verified]:
+    """Check installed files: every checksum of the manifest, and every model against its graph hash.
+
+    Parameters
+    ----------
+    names
+        Categories; by default all libraries.
+    everything
+        Check the user's own cache entries as well, and the copies of a library that an earlier layer hides.
+    cache_dir
+        A cache root to search first.
+
+    Raises
+    ------
+    ModelNotFoundError
+        A category is not installed.
+    """
+    layers = prefix.layers(cache_dir)
+    found = catalogue.library_folders(layers, hidden=everything)
+    missing = sorted(set(names or ()) - {category for category, _, _ in found})
+    if missing:
+        raise ModelNotFoundError(
+            f"not installed: {', '.join(missing)}. Install with: ptd-cache install {missing[0]}; searched:\n"
+            f"{prefix.describe(layers)}"
+        )
+    for category, folder, layer in found:
+        if not names or category in names:
+            result = _verify_library(category, folder)
+            yield result._replace(remedy=remedy(category, layer, damaged=True) if result.problems else "")
+    if everything and not names:
+        for entry in SymbolicCache(cache_dir).list_entries():
+            result = _verify_entry(entry.hash, entry.layer)
+            yield result._replace(remedy=remedy_of_entry(entry.layer, layers) if result.problems else "")
+
+
+def _verify_library(category: str, folder: Path) -> Verified:
+    problems: list[str] = []
+    files = size = 0
+    try:
+        manifest = read_manifest(folder / MANIFEST_NAME)
+        problems += manifest_problems(folder, manifest)
+        altered = {problem.split(": ", 1)[0] for problem in problems}
+        library = Library(category, folder, Layer(folder.parent.parent, False, ""), manifest)
+        for model in manifest.models:
+            located = catalogue.Located(library, model)
+            for suffix in (*MODEL_SUFFIXES, META_SUFFIX):
+                path = located.path(suffix)
+                if str(path) in altered or not path.is_file():
+                    continue
+                files, size = files + 1, size + path.stat().st_size
+                try:
+                    stated = read_meta(path).graph_hash if suffix == ".meta" else open_dag(path).graph.content_hash()
+                    if stated != model.hash:
+                        problems.append(f"{path}: has the graph {stated}, the manifest says {model.hash}")
+                except FormatError as error:
+                    problems.append(str(error))
+    except FormatError as error:
+        problems.append(str(error))
+    except OSError as error:
+        problems.append(f"{error.filename or folder}: cannot be read: {error.strerror or error}")
+    return Verified(category, folder, files, size, tuple(problems))
+
+
+def _verify_entry(key: str, folder: Path) -> Verified:
+    problems: list[str] = []
+    files = size = 0
+    for suffix in MODEL_SUFFIXES:
+        path = folder / (key + suffix)
+        try:
+            found = open_dag(path).graph.content_hash()
+            if found != key:
+                problems.append(f"{path}: holds the graph {found}, not the one that its name says")
+            files, size = files + 1, size + path.stat().st_size
+        except FileNotFoundError:
+            continue
+        except (FormatError, OSError) as error:
+            problems.append(str(error))
+    return Verified(key, folder, files, size, tuple(problems))
