@@ -291,7 +291,7 @@ INDEX = index_of(
 
 
 def test_the_newest_that_works_and_why_not_the_others():
-    found = select(INDEX, "coalescent", installed={"phasic": Version("0.32.1")})
+    found = select(INDEX, parse_requirement("coalescent"), installed={"phasic": Version("0.32.1")})
     assert found.version == "1.2.0"
     assert dict(found.passed_over) == {
         "4.0.0rc1": "it is a pre-release",
@@ -303,8 +303,8 @@ def test_the_newest_that_works_and_why_not_the_others():
 
 
 def test_without_phasic_its_range_does_not_matter():
-    assert select(INDEX, "coalescent", installed={}).version == "1.10.0"
-    assert select(INDEX, "coalescent", installed={"phasic": Version("0.45")}).version == "1.10.0"
+    assert select(INDEX, parse_requirement("coalescent"), installed={}).version == "1.10.0"
+    assert select(INDEX, parse_requirement("coalescent"), installed={"phasic": Version("0.45")}).version == "1.10.0"
 
 
 @pytest.mark.parametrize(
@@ -317,26 +317,26 @@ def test_without_phasic_its_range_does_not_matter():
     ],
 )
 def test_ranges(requirement, version):
-    assert select(INDEX, requirement, installed={"phasic": Version("0.32.1")}).version == version
+    assert select(INDEX, parse_requirement(requirement), installed={"phasic": Version("0.32.1")}).version == version
 
 
 def test_a_pre_release_must_be_asked_for():
-    assert select(INDEX, "coalescent==4.0.0rc1", installed={}).version == "4.0.0rc1"
-    assert select(INDEX, "coalescent>=4.0.0rc1", installed={}).version == "4.0.0rc1"
+    assert select(INDEX, parse_requirement("coalescent==4.0.0rc1"), installed={}).version == "4.0.0rc1"
+    assert select(INDEX, parse_requirement("coalescent>=4.0.0rc1"), installed={}).version == "4.0.0rc1"
 
 
 def test_what_does_not_exist():
     with pytest.raises(ModelNotFoundError, match="did you mean coalescent"):
-        select(INDEX, "coalescnt", installed={})
+        select(INDEX, parse_requirement("coalescnt"), installed={})
     with pytest.raises(ModelNotFoundError, match="it has coalescent"):
-        select(INDEX, "zebra", installed={})
+        select(INDEX, parse_requirement("zebra"), installed={})
     with pytest.raises(ModelNotFoundError, match=r"no version of coalescent is ==9; the index has 4\.0\.0rc1, 3\.0\.0"):
-        select(INDEX, "coalescent==9", installed={})
+        select(INDEX, parse_requirement("coalescent==9"), installed={})
 
 
 def test_nothing_that_works():
     with pytest.raises(CompatibilityError) as caught:
-        select(INDEX, "coalescent>=1.10,<3", installed={"phasic": Version("0.32.1")})
+        select(INDEX, parse_requirement("coalescent>=1.10,<3"), installed={"phasic": Version("0.32.1")})
     for reason in ("1.10.0: it needs phasic", "1.11.0: it was retracted", "2.0.0: its files have format 2.0"):
         assert reason in str(caught.value)
 
@@ -348,7 +348,7 @@ def test_the_installed_phasic_counts(tmp_path, monkeypatch):
     (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: phasic\nVersion: 0.41.0\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert compat.installed_version("phasic") == "0.41.0"
-    assert select(INDEX, "coalescent").version == "1.10.0"
+    assert select(INDEX, parse_requirement("coalescent")).version == "1.10.0"
 
 
 @given(st.lists(versions, min_size=1, unique=True), versions)
@@ -356,10 +356,10 @@ def test_the_choice_is_the_greatest_below_a_bound(numbers, bound):
     index = Index(libraries={"x": LibraryEntry(versions=dict.fromkeys(numbers, release()))})
     below = [number for number in numbers if Version(number) < Version(bound)]
     if below:
-        assert Version(select(index, f"x<{bound}", installed={}).version) == max(map(Version, below))
+        assert Version(select(index, parse_requirement(f"x<{bound}"), installed={}).version) == max(map(Version, below))
     else:
         with pytest.raises(ModelNotFoundError):
-            select(index, f"x<{bound}", installed={})
+            select(index, parse_requirement(f"x<{bound}"), installed={})
 
 
 # -- making it --------------------------------------------------------------------------------------------------------

@@ -31,18 +31,22 @@ def install(
 
         ptd-cache install coalescent --index https://models.example.org/index.json
     """
-    from ..cloud_cache import install_model_library
+    from ..progress import reporting
     from ..remote.choosing import parse_requirement
+    from ..remote.index_sources import index_addresses
+    from ..remote.installing import install_from_index
+    from ..remote.stores import TransferOptions
 
     # All of them before the first is fetched: a typing error in the second is known at once.
-    for library in libraries:
-        try:
-            parse_requirement(library)
-        except LibraryError as error:
-            raise ParameterError(str(error)) from None
+    try:
+        requirements = [parse_requirement(library) for library in libraries]
+    except LibraryError as error:
+        raise ParameterError(str(error)) from None
+    addresses, options = index_addresses(index or None), TransferOptions.from_environment(offline)
     results = []
-    for library in libraries:
-        done = install_model_library(library, index=index or None, cache_dir=cache_dir, offline=offline)
+    for requirement in requirements:
+        with reporting(None) as progress:
+            done = install_from_index(requirement, addresses, options=options, cache_dir=cache_dir, progress=progress)
         results.append(done)
         if not json_:
             _report_install(done)

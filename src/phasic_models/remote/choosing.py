@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -36,7 +37,14 @@ class Selection:
     passed_over: list[tuple[str, str]] = field(default_factory=list)
 
 
-def parse_requirement(text: str, version: str | None = None) -> tuple[str, SpecifierSet]:
+class Requirement(NamedTuple):
+    """A library, and which versions of it will do."""
+
+    name: str
+    specifier: SpecifierSet
+
+
+def parse_requirement(text: str, version: str | None = None) -> Requirement:
     """Split ``coalescent``, ``coalescent==1.2.0`` or ``coalescent>=1.1,<2`` into name and range.
 
     A plain number in ``version`` means exactly that version.
@@ -53,7 +61,7 @@ def parse_requirement(text: str, version: str | None = None) -> tuple[str, Speci
     # One '=' is how conda writes it.
     specifier = re.sub(r"(?<![<>=!~])=(?!=)", "==", ",".join(parts))
     try:
-        return name, SpecifierSet(specifier)
+        return Requirement(name, SpecifierSet(specifier))
     except InvalidSpecifier as error:
         raise LibraryError(
             f"{', '.join(parts)!r} is not a range of versions; write coalescent==1.2.0, coalescent>=1.1 or coalescent>=1.1,<2"
@@ -87,9 +95,7 @@ def why_not(release: Release, installed: Mapping[str, Version] | None = None) ->
     return ""
 
 
-def select(
-    index: Index, requirement: str, version: str | None = None, *, installed: Mapping[str, Version] | None = None
-) -> Selection:
+def select(index: Index, requirement: Requirement, *, installed: Mapping[str, Version] | None = None) -> Selection:
     """Choose the newest version that fits the requirement and what is installed.
 
     Raises
@@ -99,7 +105,7 @@ def select(
     CompatibilityError
         It has, but none that works here; the message says why for each.
     """
-    name, specifier = parse_requirement(requirement, version)
+    name, specifier = requirement
     library = index.libraries.get(name)
     if library is None:
         close = difflib.get_close_matches(name, index.libraries, n=3)

@@ -86,6 +86,7 @@ def download(
     target: str | os.PathLike[str],
     *,
     size: int | None = None,
+    room: int | None = None,
     sha256: str | None = None,
     progress: Progress | None = None,
     options: TransferOptions | None = None,
@@ -103,6 +104,8 @@ def download(
         Where the file goes. A target that already has the right SHA-256 is left alone, and nobody is contacted.
     size, sha256 : int, str, optional
         What the file must be.
+    room : int, optional
+        Bytes that must be free on the disk before anything is fetched; by default `size`.
     progress : callable, optional
         Called as ``progress(label, done, total)``.
     options : TransferOptions, optional
@@ -141,8 +144,8 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _with_errno(error.errno, f"cannot write {path}: {error.strerror or error}") from error
-    if size is not None:
-        check_free_space(folder, size, path.name)
+    if (needed := size if room is None else room) is not None:
+        check_free_space(folder, needed, path.name)
     with _partial_file(folder, path.name, wanted) as part:
         _Transfer(source, path, part, size, wanted, progress, options, headers, expect).run()
         try:

@@ -96,8 +96,11 @@ def read_index(
     (Index, str)
         The index, and the address it came from (relative addresses in it count from there).
     """
-    options = options or TransferOptions.from_environment()
-    addresses = index_addresses(index)
+    return read_first(index_addresses(index), options or TransferOptions.from_environment())
+
+
+def read_first(addresses: Sequence[str], options: TransferOptions) -> tuple[Index, str]:
+    """Read the first index that can be had of some addresses; result as for `read_index`."""
     failures: list[DownloadError | FormatError] = []
     for address in addresses:
         try:
