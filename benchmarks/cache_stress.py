@@ -27,7 +27,7 @@ import numpy as np
 
 from phasic_models import Graph, SymbolicCache
 from phasic_models.cache import catalogue
-from phasic_models.cache.entries import EntryStore
+from phasic_models.cache.entries import EntryStore, entry_file
 from phasic_models.cache.entry_files import encode_entry
 from phasic_models.upkeep.verify import verify
 
@@ -149,12 +149,13 @@ def kills(folder: Path, count: int) -> dict[str, object]:
 def _fill(root: Path, entries: int) -> None:
     """Put files of a real entry under random names; nothing but their number matters to a look-up."""
     files = {suffix: data if isinstance(data, bytes) else data.encode() for suffix, data in _encoded().items()}
-    (root / "symbolic").mkdir(parents=True, exist_ok=True)
-    (root / "own").mkdir(exist_ok=True)
+    (root / "own").mkdir(parents=True, exist_ok=True)
     for _ in range(entries):
         key = secrets.token_hex(32)
         for suffix, data in files.items():
-            (root / "symbolic" / (key + suffix)).write_bytes(data)
+            path = entry_file(root / "symbolic", key, suffix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
         (root / "own" / key).touch()
 
 

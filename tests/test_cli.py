@@ -16,6 +16,7 @@ from test_symbolic_cache import death, harmonic, only_these_layers, place_librar
 
 from phasic_models import SymbolicCache
 from phasic_models.cache import catalogue
+from phasic_models.cache.entries import entry_file
 from phasic_models.files.archive import make_tarball
 from phasic_models.formats import Citation, Parameter
 
@@ -211,7 +212,7 @@ def test_verify(root):
             (folder / name).unlink()
         else:
             (folder / name).write_bytes(data)
-    (root / "symbolic" / f"{key}.safetensors").write_bytes(b"")
+    entry_file(root / "symbolic", key, ".safetensors").write_bytes(b"")
     text = mistake("verify", "--all", code=1)
     assert "n_2.json" in text
     assert "n_3.meta: missing" in text

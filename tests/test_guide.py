@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from phasic_models.cache.entries import entry_file
 from phasic_models.files.archive import make_tarball
 from phasic_models.files.checksums import read_checksums, sha256_file
 from phasic_models.formats import read_manifest, read_meta
@@ -70,7 +71,7 @@ def test_steps_1_to_3(newcomer):
     other = SymbolicCache(work / "other")
     assert other.import_library(folder) == [key]
     # Step 1 asked for the model through the cache of its home.
-    assert (Path(environment["HOME"]) / ".phasic_cache" / "symbolic" / f"{key}.json").is_file()
+    assert entry_file(Path(environment["HOME"]) / ".phasic_cache" / "symbolic", key, ".json").is_file()
 
 
 def test_quick_start_use(newcomer):

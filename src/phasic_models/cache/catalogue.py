@@ -6,6 +6,7 @@ opened by its path, without reading the manifest; the manifests serve bare names
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import warnings
@@ -14,18 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import FormatError, ModelNotFoundError
-from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, name_problem
-from . import listing, prefix
-from .entries import CacheWarning, Stamp, is_hash, stamp
+from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, category_problem, name_problem
+from . import prefix
+from .entries import CacheWarning, Stamp, entry_folders, is_hash, stamp
 
 if TYPE_CHECKING:
     from ..dag import SymbolicDAG
     from ..formats import Manifest, ManifestModel, ModelMeta
     from ..model import Model
     from .prefix import Layer
-
-#: In a root: the libraries of a layer whose folder takes long to list.
-NOTE = "libraries.json"
 
 
 class Library(NamedTuple):
@@ -74,13 +72,14 @@ _manifests: dict[Path, tuple[Stamp, Manifest | None]] = {}
 def forget() -> None:
     """Drop what is remembered of the layers; called after a library was placed or removed."""
     _manifests.clear()
-    listing.forget()
 
 
 def categories(layer: Layer) -> list[str]:
     """List the folders of one layer that may be libraries, by name."""
-    names = listing.subfolders(layer.symbolic, layer.root / NOTE, keep=layer.writable)
-    return [name for name in names if name_problem(name) is None]
+    names: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(layer.symbolic) as items:
+        names = [item.name for item in items if item.is_dir() and category_problem(item.name) is None]
+    return sorted(names)
 
 
 def _manifest(folder: Path, category: str) -> Manifest | None:
@@ -340,9 +339,10 @@ def _meta_name(path: Path) -> str | None:
 def _load_hash(key: str, layers: list[Layer]) -> Found:
     failures: list[FormatError] = []
     for layer in layers:
-        dag = open_checked(layer.symbolic / key, failures)
-        if dag is not None:
-            return Found(dag, layer.symbolic / key, layer, key, None)
+        for folder in entry_folders(layer.symbolic, key):
+            dag = open_checked(folder / key, failures)
+            if dag is not None:
+                return Found(dag, folder / key, layer, key, None)
     for located in find_by_hash(key, layers):
         base = located.path(".meta").with_suffix("")
         dag = open_checked(base, failures)

@@ -1,8 +1,9 @@
 """The user's own cache entries, as bytes in a folder: write, mark as used, set aside, remove, keep below a size.
 
-An entry is up to three files, ``<hash>.json``, ``<hash>.meta`` and ``<hash>.safetensors``, directly in ``symbolic/``.
-Each file is complete and checkable by itself and two writers of one hash write the same content, so no reader needs a
-lock and any subset that a killed writer leaves is still right.
+An entry is up to three files, ``<hash>.json``, ``<hash>.meta`` and ``<hash>.safetensors``, in ``symbolic/entries/``, and
+there in a folder that is named by the first two digits. Files directly in ``symbolic/``, where earlier versions put them, are
+read as well. Each file is complete and checkable by itself and two writers of one hash write the same content, so no
+reader needs a lock and any subset that a killed writer leaves is still right.
 
 What this cache wrote itself has an empty marker ``own/<hash>`` beside ``symbolic/``; the marker's time is the entry's
 last use. Eviction goes by the markers, so it can neither touch an installed library nor files that somebody put there
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..files.atomic import TEMPORARY_PREFIX, write_atomic
-from ..files.names import FILE_SUFFIXES, SYMBOLIC_FOLDER
+from ..files.names import ENTRIES_FOLDER, FILE_SUFFIXES, MODEL_SUFFIXES, SYMBOLIC_FOLDER
 
 MARKER_FOLDER = "own"
 SET_ASIDE_SUFFIX = ".corrupt"
@@ -59,6 +60,30 @@ def stamp(path: Path) -> Stamp | None:
     return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+def entry_folders(symbolic: Path, key: str) -> tuple[Path, Path]:
+    """Return the folders that may hold an entry's files: the one that is written to, and that of earlier versions."""
+    return symbolic / ENTRIES_FOLDER / key[:2], symbolic
+
+
+def entry_file(symbolic: Path, key: str, suffix: str) -> Path:
+    """Return the path of one file of an entry: where it is, or else where it would be written."""
+    new, old = (folder / (key + suffix) for folder in entry_folders(symbolic, key))
+    return old if stamp(new) is None and stamp(old) is not None else new
+
+
+def stored_keys(symbolic: Path) -> Iterator[str]:
+    """Yield the hashes of the entries that have a model file in a layer, in no particular order; some of them twice."""
+    folders = [symbolic]
+    with contextlib.suppress(OSError), os.scandir(symbolic / ENTRIES_FOLDER) as items:
+        folders += [Path(item.path) for item in items if item.is_dir()]
+    for folder in folders:
+        with contextlib.suppress(OSError), os.scandir(folder) as items:
+            for item in items:
+                stem, dot, suffix = item.name.partition(".")
+                if is_hash(stem) and dot + suffix in MODEL_SUFFIXES:
+                    yield stem
+
+
 class EntryStore:
     """The entries that this user's cache wrote below one root.
 
@@ -77,8 +102,8 @@ class EntryStore:
         self._bytes: int | None = None
 
     def path(self, key: str, suffix: str) -> Path:
-        """Path of one file of an entry."""
-        return self.folder / (key + suffix)
+        """Path of one file of an entry: where it is, or else where it is written."""
+        return entry_file(self.folder, key, suffix)
 
     def put(self, key: str, files: Mapping[str, bytes | str]) -> None:
         """Write an entry's files, each atomically, and mark it as this cache's own.
@@ -88,17 +113,18 @@ class EntryStore:
         OSError
             The disk is full or the folder is not writable. No torn file is left.
         """
-        self._prepare()
+        folder = entry_folders(self.folder, key)[0]
+        self._prepare(folder)
         for suffix in FILE_SUFFIXES:
             if suffix in files:
-                write_atomic(self.path(key, suffix), files[suffix])
+                write_atomic(folder / (key + suffix), files[suffix])
         (self._markers / key).touch()
         if self._bytes is not None:
             self._bytes += sum(len(data.encode()) if isinstance(data, str) else len(data) for data in files.values())
 
-    def _prepare(self) -> None:
+    def _prepare(self, folder: Path) -> None:
         created = not self.root.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._markers.mkdir(exist_ok=True)
         if created:
             with contextlib.suppress(OSError):
@@ -120,7 +146,13 @@ class EntryStore:
 
     def size(self, key: str) -> int:
         """Bytes of an entry's files; 0 where there are none."""
-        return sum(status.size for suffix in FILE_SUFFIXES if (status := stamp(self.path(key, suffix))) is not None)
+        return sum(status.size for path in self._paths(key) if (status := stamp(path)) is not None)
+
+    def _paths(self, key: str) -> list[Path]:
+        """All places of an entry's files, those of earlier versions too, the model files first."""
+        return [
+            folder / (key + suffix) for folder in entry_folders(self.folder, key) for suffix in reversed(FILE_SUFFIXES)
+        ]
 
     def set_aside(self, path: Path, seen: Stamp | None) -> bool:
         """Rename a file that turned out to be corrupt, so that the next look-up misses and its owner can inspect it.
@@ -149,8 +181,7 @@ class EntryStore:
         """Remove an entry and return the bytes freed. A file that cannot be removed is left, with its marker."""
         freed = 0
         complete = True
-        for suffix in reversed(FILE_SUFFIXES):
-            path = self.path(key, suffix)
+        for path in self._paths(key):
             try:
                 size = path.stat().st_size
                 path.unlink()
@@ -244,9 +275,10 @@ class EntryStore:
 
         def orphan(item: os.DirEntry[str]) -> bool:
             old = now - item.stat(follow_symlinks=False).st_mtime >= older_than
-            return old and not any(self.path(item.name, suffix).exists() for suffix in FILE_SUFFIXES)
+            return old and not any(stamp(path) is not None for path in self._paths(item.name))
 
-        return _matching(self.root, abandoned) + _matching(self.folder, abandoned) + _matching(self._markers, orphan)
+        folders = [self.root, self.folder, *sorted((self.folder / ENTRIES_FOLDER).glob("*/"))]
+        return [path for folder in folders for path in _matching(folder, abandoned)] + _matching(self._markers, orphan)
 
 
 def _matching(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:

@@ -16,7 +16,7 @@ from ..errors import DownloadError, FormatError
 from ..files.archive import DEFAULT_LIMITS, Limits, safe_extract
 from ..files.atomic import copy_synced
 from ..files.checksums import sha256_file
-from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, is_junk, name_problem
+from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, category_problem, is_junk
 from ..files.staging import move_in, staging_folder
 from ..files.wrong_content import explain_wrong_content
 from ..formats import Manifest, decode_manifest, manifest_problems
@@ -134,7 +134,7 @@ def check_library(folder: Path, *, source: str | None = None) -> CheckedLibrary:
     except FormatError as error:
         raise FormatError("; ".join([str(error), *_explanations(folder)])) from error
     problems = [problem.removeprefix(f"{folder}{os.sep}") for problem in manifest_problems(folder, manifest)]
-    if reason := name_problem(manifest.category):
+    if reason := category_problem(manifest.category):
         problems.append(f"category {manifest.category!r} {reason}")
     for path in sorted(folder.iterdir()):
         if path.suffix in MODEL_SUFFIXES and path.name != MANIFEST_NAME and path.name not in manifest.checksums:

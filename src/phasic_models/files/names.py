@@ -13,6 +13,8 @@ FILE_SUFFIXES = (META_SUFFIX, ".json", ".safetensors")
 #: Where an environment has its cache root, and where a root has libraries and entries.
 PREFIX_FOLDER = "share/phasic_cache"
 SYMBOLIC_FOLDER = "symbolic"
+#: In there: the entries of the cache, so that listing the libraries does not go through them.
+ENTRIES_FOLDER = "entries"
 
 _WINDOWS_DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{device}{i}" for device in ("com", "lpt") for i in range(10))]
@@ -45,9 +47,14 @@ def path_problem(name: str) -> str | None:
             return "has an empty component"
         if part[-1] in ". ":
             return "has a component that ends in a dot or a space"
-        if part.split(".")[0].lower() in _WINDOWS_DEVICES:
+        if is_device_name(part.split(".")[0]):
             return "has a component that is a device name on Windows"
     return None
+
+
+def is_device_name(name: str) -> bool:
+    """Whether Windows keeps this name for a device."""
+    return name.lower() in _WINDOWS_DEVICES
 
 
 def name_problem(name: str) -> str | None:
@@ -68,6 +75,13 @@ def name_problem(name: str) -> str | None:
     if name.startswith("."):
         return "begins with a dot"
     return path_problem(name)
+
+
+def category_problem(category: str) -> str | None:
+    """Say why a library cannot have this name, or None where it can."""
+    if category.casefold() == ENTRIES_FOLDER:
+        return "is the name of the cache's own folder"
+    return name_problem(category)
 
 
 def is_junk(name: str) -> bool:

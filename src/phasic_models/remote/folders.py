@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..cache.installation import CheckedLibrary, check_library, library_staging, place
 from ..errors import DownloadError, FormatError
 from ..files.checksums import merged_checksums, read_checksums, sha256_file
-from ..files.names import CHECKSUMS_NAME, MANIFEST_NAME, name_problem, path_problem
+from ..files.names import CHECKSUMS_NAME, MANIFEST_NAME, category_problem, path_problem
 from ..formats import decode_manifest
 from ..progress import Progress
 from .download import check_free_space, download
@@ -375,7 +375,7 @@ def _categories(folder: ObjectFolder, names: Sequence[str]) -> dict[str, str]:
             if content is None:
                 raise DownloadError(f"{folder.url}/{name} vanished while it was fetched; try again")
             manifest = decode_manifest(content[0], source=f"{folder.url}/{name}")
-            if problem := name_problem(manifest.category):
+            if problem := category_problem(manifest.category):
                 raise FormatError(f"{folder.url}/{name}: category {manifest.category!r} {problem}")
             found[str(PurePosixPath(name).parent)] = manifest.category
     return found

@@ -10,15 +10,16 @@ import contextlib
 import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from ..cache import catalogue, prefix
-from ..cache.entries import CacheWarning, EntryStore, is_hash, stamp
+from ..cache.entries import CacheWarning, EntryStore, entry_file, is_hash, stamp, stored_keys
 from ..cache.prefix import Layer
 from ..errors import FormatError, ModelNotFoundError
 from ..files.names import FILE_SUFFIXES, MODEL_SUFFIXES
+from .waiting import one_at_a_time
 
 if TYPE_CHECKING:
     from ..dag import SymbolicDAG
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from ..graph import Graph
 
 __all__ = ["CacheEntry", "CacheInfo", "CacheWarning", "SymbolicCache"]
-
-#: A graph with fewer edges is eliminated sooner than a second process could be waited for.
-LOCK_FROM_EDGES = 5_000
-#: Nobody waits longer for another process's computation, whatever its lock says.
-LOCK_PATIENCE = 10.0
 
 
 class CacheEntry(NamedTuple):
@@ -130,7 +126,7 @@ class SymbolicCache:
         key = graph.content_hash()
         dag = self._find(key)
         if dag is None:
-            with self._one_at_a_time(key, graph.n_edges) as waited:
+            with one_at_a_time(None if self._own is None else self._own.root, key, graph.n_edges) as waited:
                 if waited:
                     dag = self._find(key)
                 if dag is None:
@@ -175,10 +171,7 @@ class SymbolicCache:
 
     def exists(self, hash_key: str) -> bool:
         """Whether a layer or installed library has a file for this graph hash (which is checked when it is loaded)."""
-        return is_hash(hash_key) and (
-            any(self._files(layer, hash_key) for layer in self.layers)
-            or next(catalogue.find_by_hash(hash_key, self.layers), None) is not None
-        )
+        return self._entry(hash_key) is not None
 
     def _count(self, found: bool) -> None:
         if found:
@@ -209,7 +202,7 @@ class SymbolicCache:
 
     def _open(self, layer: Layer, key: str, suffix: str) -> SymbolicDAG | None:
         """Open one file of an entry; a corrupt one is reported, and set aside where it is our own."""
-        path = layer.symbolic / (key + suffix)
+        path = entry_file(layer.symbolic, key, suffix)
         seen = stamp(path)
         if seen is None:
             return None
@@ -234,11 +227,11 @@ class SymbolicCache:
 
     def _stored_document(self, key: str) -> str | None:
         """Return the text of a stored ``.json``, checked; corrupt ones are handled by `_open`."""
-        places = [layer for layer in self.layers if stamp(layer.symbolic / (key + ".json")) is not None]
-        for layer in places:
+        for layer in self.layers:
+            path = entry_file(layer.symbolic, key, ".json")
             if self._open(layer, key, ".json") is not None:
                 with contextlib.suppress(OSError):
-                    text = (layer.symbolic / (key + ".json")).read_text(encoding="utf-8")
+                    text = path.read_text(encoding="utf-8")
                     if layer.writable:
                         self._store().touch(key)
                     return text
@@ -307,38 +300,6 @@ class SymbolicCache:
                 f"free some space, or name another folder in {prefix.CACHE_DIR_VARIABLE}"
             )
 
-    @contextlib.contextmanager
-    def _one_at_a_time(self, key: str, edges: int) -> Iterator[bool]:
-        """Let one process at a time compute a large entry, where locks work; yields whether another one was waited for.
-
-        Only time is at stake: without a lock, or when it is not given in time, both compute the same entry.
-        """
-        if self._own is None or edges < LOCK_FROM_EDGES:
-            yield False
-            return
-        from filelock import FileLock
-
-        waited = False
-        lock = None
-        # A fixed number of lock files, so that they do not pile up; two entries that share one cost a wait at worst.
-        path = self._own.root / "locks" / f"{key[:2]}.lock"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
-            try:
-                lock.acquire(timeout=0)
-            except TimeoutError:
-                waited = True
-                lock.acquire(timeout=LOCK_PATIENCE)
-        except (OSError, NotImplementedError):  # TimeoutError is an OSError; NFS and Lustre give others
-            pass
-        try:
-            yield waited
-        finally:
-            if lock is not None:
-                with contextlib.suppress(OSError, NotImplementedError):
-                    lock.release()
-
     # -- inspecting ---------------------------------------------------------------------------------------------------
 
     @overload
@@ -374,20 +335,16 @@ class SymbolicCache:
         """List the entries of all layers, each hash once, at its first place; libraries' models are not among them."""
         found: dict[str, CacheEntry] = {}
         for layer in self.layers:
-            with contextlib.suppress(OSError), os.scandir(layer.symbolic) as items:
-                keys = {Path(item.name).stem for item in items if item.name.endswith(MODEL_SUFFIXES)}
-                for key in sorted(keys):
-                    if is_hash(key) and key not in found:
-                        entry = self._entry_in(layer, key)
-                        if entry is not None:
-                            found[key] = entry
+            for key in stored_keys(layer.symbolic):
+                if key not in found and (entry := self._entry_in(layer, key)) is not None:
+                    found[key] = entry
         return sorted(found.values())
 
     def meta(self, hash_key: str) -> ModelMeta | None:
         """Return the metadata of the entry or library model with this hash; None where none can be read."""
         from ..formats import read_meta
 
-        places = [layer.symbolic / (hash_key + ".meta") for layer in self.layers] if is_hash(hash_key) else []
+        places = [entry_file(layer.symbolic, hash_key, ".meta") for layer in self.layers] if is_hash(hash_key) else []
         for path in places:
             with contextlib.suppress(OSError, FormatError):
                 return read_meta(path)
@@ -396,11 +353,8 @@ class SymbolicCache:
                 return read_meta(located.path(".meta"))
         return None
 
-    def _files(self, layer: Layer, key: str) -> list[str]:
-        return [suffix for suffix in MODEL_SUFFIXES if stamp(layer.symbolic / (key + suffix)) is not None]
-
     def _entry_in(self, layer: Layer, key: str) -> CacheEntry | None:
-        stamps = {suffix: stamp(layer.symbolic / (key + suffix)) for suffix in FILE_SUFFIXES}
+        stamps = {suffix: stamp(entry_file(layer.symbolic, key, suffix)) for suffix in FILE_SUFFIXES}
         sizes = {suffix: seen.size for suffix, seen in stamps.items() if seen is not None}
         if not any(suffix in sizes for suffix in MODEL_SUFFIXES):
             return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..cache import prefix
-from ..cache.entries import ABANDONED_AFTER, EntryStore
+from ..cache.entries import ABANDONED_AFTER, EntryStore, entry_folders
 
 
 class Removable(NamedTuple):
@@ -55,7 +55,7 @@ def prune(
         found += _least_used(store, int(max_size_gb * 1e9))
     if not dry_run:
         for item in found:
-            if item.path.parent == store.folder and store.owns(item.path.name):
+            if store.owns(item.path.name):
                 store.remove(item.path.name)
             elif item.path.is_dir() and not item.path.is_symlink():
                 shutil.rmtree(item.path, ignore_errors=True)
@@ -74,7 +74,7 @@ def _least_used(store: EntryStore, limit: int) -> list[Removable]:
             break
         size = store.size(key)
         day = time.strftime("%Y-%m-%d", time.localtime(last_used))
-        chosen.append(Removable(store.folder / key, size, f"entry, last used {day}"))
+        chosen.append(Removable(entry_folders(store.folder, key)[0] / key, size, f"entry, last used {day}"))
         total -= size
     return chosen
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..cache import catalogue, prefix
 from ..cache.catalogue import Library
+from ..cache.entries import entry_file
 from ..cache.prefix import Layer
 from ..errors import FormatError, ModelNotFoundError
 from ..files.names import MANIFEST_NAME, META_SUFFIX, MODEL_SUFFIXES
@@ -97,7 +98,7 @@ def _verify_entry(key: str, folder: Path) -> Verified:
     problems: list[str] = []
     files = size = 0
     for suffix in MODEL_SUFFIXES:
-        path = folder / (key + suffix)
+        path = entry_file(folder, key, suffix)
         try:
             found = open_dag(path).graph.content_hash()
             if found != key:
