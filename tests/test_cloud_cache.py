@@ -53,7 +53,7 @@ from phasic_models.files.staging import move_in
 from phasic_models.formats import read_manifest
 from phasic_models.formats.release_index import Index, LibraryEntry, encode_index, parse_index
 from phasic_models.remote.folders import ObjectFolder, download_folder, upload
-from phasic_models.remote.stores import TransferOptions
+from phasic_models.remote.options import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
 
@@ -253,7 +253,7 @@ def test_offline(site, make_release, root, clean_environment):
 def test_no_room_on_the_disk(make_release, root, monkeypatch):
     index = make_release("1.0.0")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(DownloadError, match=r"coalescent 1\.0\.0: it needs [\d,]+ bytes"):
+    with pytest.raises(DownloadError, match=r"coalescent_models_v1\.0\.0\.tar\.gz: it needs [\d,]+ bytes"):
         install_model_library("coalescent", index=index, cache_dir=root)
     assert files_of(root) == {}
     nothing_left(root)

@@ -1,7 +1,7 @@
 """Publish libraries to, and fetch them from, S3, Google Cloud Storage, Azure, GitHub releases and any address.
 
-One engine (obstore) carries every protocol. Everything that arrives is checked against a size and a SHA-256 before it
-takes its place, and ``PHASIC_MODELS_OFFLINE=1`` contacts nobody.
+Buckets are reached through obstore, everything else by the HTTP client of `phasic_models.remote.http`. What arrives is checked
+against a size and a SHA-256 before it takes its place, and ``PHASIC_MODELS_OFFLINE=1`` contacts nobody.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from .cache.installation import InstalledLibrary, install_archive, library_stagi
 from .errors import ParameterError
 from .progress import Progress, reporting
 from .remote.choosing import parse_requirement
+from .remote.clouds import azure_store, gcs_store, s3_store
 from .remote.download import download
 from .remote.folders import ObjectFolder, TransferReport, download_folder, upload
 from .remote.index_sources import index_addresses
 from .remote.installing import install_from_index
-from .remote.stores import TransferOptions, azure_store, gcs_store, s3_store
+from .remote.options import TransferOptions
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

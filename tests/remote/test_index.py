@@ -37,7 +37,7 @@ from phasic_models.formats.release_index import (
 from phasic_models.packaging.indexing import describe_tarball, merge, write_release_files
 from phasic_models.remote.choosing import parse_requirement, retracted_models, select
 from phasic_models.remote.index_sources import DEFAULT_INDEX, artefact_addresses, index_addresses, read_index
-from phasic_models.remote.stores import TransferOptions
+from phasic_models.remote.options import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 SHA256 = "0123456789abcdef" * 4

@@ -26,8 +26,8 @@ from phasic_models.formats.release_index import Index, encode_index, parse_index
 from phasic_models.remote import publish as publishing
 from phasic_models.remote.folders import ObjectFolder
 from phasic_models.remote.index_sources import read_index
+from phasic_models.remote.options import TransferOptions
 from phasic_models.remote.publish import LocalShelf, publish
-from phasic_models.remote.stores import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
 NAME = "coalescent_models_v1.0.0.tar.gz"
@@ -423,7 +423,7 @@ def test_github_that_limits_its_rate(token, make_library):
 @pytest.mark.parametrize("header", ["Retry-After", "X-RateLimit-Reset"])
 def test_github_says_for_how_long(token, make_library, monkeypatch, header):
     waits = []
-    clock = SimpleNamespace(sleep=waits.append)
+    clock = SimpleNamespace(sleep=waits.append, time=time.time)
     monkeypatch.setattr("phasic_models.remote.retrying.time", clock)
     token.limits["GET"] = 1
     token.limit_headers[header] = "9" if header == "Retry-After" else str(int(time.time()) + 9)

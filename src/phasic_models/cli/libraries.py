@@ -35,7 +35,7 @@ def install(
     from ..remote.choosing import parse_requirement
     from ..remote.index_sources import index_addresses
     from ..remote.installing import install_from_index
-    from ..remote.stores import TransferOptions
+    from ..remote.options import TransferOptions
 
     # All of them before the first is fetched: a typing error in the second is known at once.
     try:

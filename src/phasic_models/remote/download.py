@@ -9,7 +9,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -25,9 +24,10 @@ from ..files.checksums import normalise_sha256, sha256_file
 from ..files.ownership import is_abandoned, owner_tag, released_tag
 from ..files.wrong_content import explain_wrong_content
 from ..progress import Progress
-from .plain_http import Answer, open_plainly
-from .retrying import Overtaken, Retry, judge, reason, wait_as_asked, waits
-from .stores import RemoteObject, TransferOptions, open_address, require_online
+from .clouds import RemoteObject, open_address
+from .http import Answer, fetch, public
+from .options import TransferOptions, require_online
+from .retrying import ConflictError, Retry, classify_failure, wait_as_asked, waits
 
 _CHUNK = 1 << 18
 # Progress below this does not renew the number of tries: a server that trickles would keep us for ever.
@@ -265,7 +265,7 @@ class _Transfer:
         expect: str,
     ) -> None:
         self.source = source
-        self.url = source if isinstance(source, str) else source.url
+        self.url = public(source if isinstance(source, str) else source.url)
         self.target = target
         self.part = part
         self.size = size
@@ -279,9 +279,6 @@ class _Transfer:
         self.done = 0
         # Whether the bytes so far came in more than one answer, so that a wrong checksum may mean a bad joint.
         self.mixed = False
-        # Whether the server said that it has too much to do. The engine hides how long it asks to be left alone, so the next
-        # request goes another way.
-        self.busy = False
 
     def run(self) -> None:
         """Try until the whole file is there and right."""
@@ -360,6 +357,15 @@ class _Transfer:
         if self.done and self.sha256 is None and self.etag is None:
             self._restart()
         answer = self._open()
+        try:
+            self._append(answer)
+        finally:
+            answer.close()
+        expected = self.size if self.size is not None else answer.size
+        if expected is not None and self.done < expected:
+            raise Retry(f"the server stopped at {self.done:,} of {expected:,} bytes")
+
+    def _append(self, answer: Answer) -> None:
         if answer.start != self.done:
             self._restart()
             if answer.start != 0:
@@ -386,21 +392,17 @@ class _Transfer:
         except OSError as error:
             if isinstance(error, DownloadError):
                 raise
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO):
-                raise _with_errno(
-                    error.errno, f"cannot write {self.target}: {error.strerror} (after {self._so_far()} of {self.url})"
-                ) from error
-            raise Retry(reason(error)) from error
-        expected = self.size if self.size is not None else answer.size
-        if expected is not None and self.done < expected:
-            raise Retry(f"the server stopped at {self.done:,} of {expected:,} bytes")
+            # The source has failures of its own kinds; this one is of the disk.
+            raise _with_errno(
+                error.errno, f"cannot write {self.target}: {error.strerror} (after {self._so_far()} of {self.url})"
+            ) from error
 
     def _check_claim(self, answer: Answer) -> None:
         """Refuse an answer whose announced size cannot be right."""
         if answer.size is None:
             return
         if self.size is not None and answer.size != self.size:
-            # What came instead says more than its size does.
+            # The content of the wrong file explains more than its size.
             self._refuse_impostor(bytes(next(answer.chunks, b"")[:65536]), answer.content_type)
             raise self._refuse(
                 f"has {answer.size:,} bytes where {self.size:,} are expected: it was replaced, or the server is wrong"
@@ -433,38 +435,30 @@ class _Transfer:
             return _open_local(self.url, self.done, self.target)
         try:
             return self._open_remote()
-        except (DownloadError, Retry):
-            raise
         except Exception as error:  # obstore's exceptions have no common base with a useful meaning
-            verdict = judge(error, self._named())
-            if isinstance(verdict, Overtaken):
-                verdict = Retry("the file changed while it was fetched", from_start=True)
-            # Buckets do not send the header, and only their engine can sign a request.
-            plain = isinstance(self.source, str) and scheme_of(self.url) in ("http", "https")
-            self.busy = self.busy or (plain and re.search(r"status code: (429|503)", str(error)) is not None)
-            raise verdict from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> Retry | DownloadError:
+        verdict = classify_failure(error, self._named())
+        if isinstance(verdict, ConflictError):
+            return Retry("the file changed while it was fetched", from_start=True)
+        return verdict
 
     def _open_remote(self) -> Answer:
-        import obstore
-
-        if self.busy:
-            return open_plainly(self.url, self.options, headers=self.headers, start=self.done, etag=self.etag)
+        if isinstance(self.source, str) and scheme_of(self.url) in ("http", "https"):
+            return fetch(self.source, self.options, headers=self.headers, start=self.done, etag=self.etag)
         if isinstance(self.source, str):
-            store, key = open_address(self.url, self.options, headers=self.headers)
+            store, key = open_address(self.source, self.options)
         else:
             store, key = self.source.store, self.source.key
+        import obstore
+
         request: Any = {}
         if self.done:
             request["range"] = {"offset": self.done}
             if self.etag is not None:
                 request["if_match"] = self.etag
-        try:
-            result = obstore.get(store, key, options=request)
-        except Exception as error:
-            if "Content-Length" in str(error) and scheme_of(self.url) in ("http", "https"):
-                # An answer that does not announce its length, which the engine refuses to read.
-                return open_plainly(self.url, self.options, headers=self.headers)
-            raise
+        result = obstore.get(store, key, options=request)
         meta = result.meta
         content_type = str(result.attributes.get("Content-Type", ""))
         return Answer(result.range[0], meta["size"], meta.get("e_tag"), content_type, self._chunks(result))
@@ -473,7 +467,7 @@ class _Transfer:
         try:
             yield from result.stream(min_chunk_size=_CHUNK)
         except Exception as error:
-            raise judge(error, self._named()) from error
+            raise self._failed(error) from error
 
 
 def _open_local(url: str, offset: int, target: Path) -> Answer:
@@ -485,9 +479,4 @@ def _open_local(url: str, offset: int, target: Path) -> Answer:
     except OSError as error:
         raise _unreadable(path, error, f" (to become {target})") from error
 
-    def chunks() -> Iterator[bytes]:
-        with stream:
-            while chunk := stream.read(_CHUNK):
-                yield chunk
-
-    return Answer(offset, size, None, "", chunks())
+    return Answer(offset, size, None, "", iter(lambda: stream.read(_CHUNK), b""), stream.close)

@@ -22,9 +22,10 @@ from ..files.checksums import merged_checksums, read_checksums, sha256_file
 from ..files.names import CHECKSUMS_NAME, MANIFEST_NAME, category_problem, path_problem
 from ..formats import decode_manifest
 from ..progress import Progress
+from .clouds import RemoteObject
 from .download import check_free_space, download
-from .retrying import Overtaken, patiently
-from .stores import RemoteObject, TransferOptions
+from .options import TransferOptions
+from .retrying import ConflictError, with_retries
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -93,7 +94,7 @@ class ObjectFolder:
 
     def call(self, action: Callable[[], T], what: str) -> T:
         """Do something with the store, again after a failure that may pass."""
-        return patiently(action, what, self.url, self.options)
+        return with_retries(action, what, self.url, self.options)
 
     def sizes(self) -> dict[str, int]:
         """Return the size of every object below the prefix, by its path relative to the folder."""
@@ -174,7 +175,7 @@ def update(folder: ObjectFolder, relative: str, change: Callable[[bytes | None],
             return False
         try:
             folder.write(relative, content, mode="create" if found is None else found[1] or "overwrite")
-        except Overtaken:
+        except ConflictError:
             continue
         except NotImplementedError:
             # Some stores have no conditional writes; there, two writers at the same time are on their own.

@@ -14,7 +14,7 @@ from ..files.addresses import is_remote, join, local_path
 from ..files.names import INDEX_NAME
 from ..formats.release_index import Artefact, Index, parse_index
 from .download import fetch_bytes
-from .stores import TransferOptions
+from .options import TransferOptions
 
 DEFAULT_INDEX = "https://github.com/munch-group/phasic-models/releases/latest/download/index.json"
 

@@ -19,7 +19,7 @@ from ..progress import Progress
 from .choosing import Requirement, retracted_models, select
 from .download import download_first
 from .index_sources import artefact_addresses, read_first
-from .stores import TransferOptions
+from .options import TransferOptions
 
 
 def install_from_index(

@@ -27,12 +27,13 @@ from ..files.names import CHECKSUMS_NAME, INDEX_NAME, MANIFEST_NAME
 from ..formats.release_index import Index, encode_index, parse_index
 from ..packaging.indexing import describe_tarball, merge, write_release_files
 from ..packaging.tarball import pack_library, tarball_name
+from .clouds import azure_store, gcs_store, s3_store
 from .download import download
 from .folders import ObjectFolder, update
 from .github import Repository
 from .index_sources import absolute
-from .retrying import Overtaken
-from .stores import TransferOptions, azure_store, gcs_store, s3_store
+from .options import TransferOptions
+from .retrying import ConflictError
 
 TARGETS = "s3://bucket/folder, gs://bucket/folder, az://container/folder, file:///folder or github:owner/repo@tag"
 
@@ -120,7 +121,7 @@ class ObjectShelf:
         """Put a file that must not be there; False where the same content is there already."""
         try:
             self.folder.write(name, path, mode="create")
-        except Overtaken:
+        except ConflictError:
             self._compare(name, path)
             return False
         except NotImplementedError:

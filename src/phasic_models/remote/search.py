@@ -102,7 +102,7 @@ def retraction(located: Located) -> str:
 
 def _index(index: Sequence[str] | None, offline: bool | None) -> Index:
     from .index_sources import read_index
-    from .stores import TransferOptions
+    from .options import TransferOptions
 
     return read_index(index, options=TransferOptions.from_environment(offline))[0]
 

@@ -11,7 +11,7 @@ from ..files.addresses import is_remote, local_path
 from ..files.checksums import normalise_sha256, sha256_file
 from ..symbolic_cache import SymbolicCache
 from .download import download
-from .stores import TransferOptions
+from .options import TransferOptions
 
 
 def import_from(

@@ -1,95 +1,25 @@
-"""Where remote files live: one way to open s3://, gs://, az://, http(s)://, file:// and plain paths.
-
-Everything that is not on this machine goes through obstore, which is imported only when a remote address is opened.
-"""
+"""Buckets and containers: s3://, gs:// and az:// through obstore, which is imported only when one is opened."""
 
 from __future__ import annotations
 
 import configparser
 import os
-import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from ..errors import DownloadError, OfflineError
+from ..errors import DownloadError
 from ..files.addresses import REMOTE_SCHEMES, scheme_of
+from .http import ca_bundle
+from .options import USER_AGENT, TransferOptions, require_online
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 T = TypeVar("T")
-USER_AGENT = "phasic-models"
-
-_TRUE = frozenset({"1", "true", "yes", "on"})
-# Names that other clients read for a private certificate authority, the most specific first.
-# SSL_CERT_FILE is not among them: the TLS libraries read it themselves.
-_CA_VARIABLES = ("PHASIC_MODELS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE")
-
-
-def flag(name: str) -> bool:
-    """Return whether environment variable ``name`` is switched on (1, true, yes or on)."""
-    return os.environ.get(name, "").strip().lower() in _TRUE
-
-
-@dataclass(frozen=True)
-class TransferOptions:
-    """How patiently to transfer.
-
-    Parameters
-    ----------
-    offline : bool
-        Contact nobody: every remote address raises OfflineError.
-    timeout : float
-        Seconds without a single byte after which a connection counts as dead.
-    connect_timeout : float
-        Seconds to wait for a connection.
-    attempts : int
-        Tries in a row that may fail without progress before an address is given up.
-    first_wait, longest_wait : float
-        Seconds before the second try; each further wait doubles, up to the longest.
-    longest_asked : float
-        Seconds that a server may ask to be left alone (``Retry-After``); where it asks for more, it is given up.
-    max_bytes : int
-        Largest file taken where no size was announced beforehand.
-    """
-
-    offline: bool = False
-    timeout: float = 60.0
-    connect_timeout: float = 15.0
-    attempts: int = 5
-    first_wait: float = 0.5
-    longest_wait: float = 30.0
-    longest_asked: float = 120.0
-    max_bytes: int = 16 * 2**30
-
-    @classmethod
-    def from_environment(cls, offline: bool | None = None) -> TransferOptions:
-        """Read PHASIC_MODELS_OFFLINE, PHASIC_MODELS_TIMEOUT and PHASIC_MODELS_RETRIES; an argument wins over its variable."""
-        options = cls(offline=flag("PHASIC_MODELS_OFFLINE") if offline is None else offline)
-        timeout = _number("PHASIC_MODELS_TIMEOUT")
-        if timeout is not None:
-            options = replace(options, timeout=timeout, connect_timeout=min(timeout, options.connect_timeout))
-        retries = _number("PHASIC_MODELS_RETRIES")
-        if retries is not None:
-            options = replace(options, attempts=int(retries) + 1)
-        return options
-
-
-def _number(name: str) -> float | None:
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise DownloadError(f"environment variable {name} is {text!r}; it must be a number that is not negative")
-    return value
 
 
 @dataclass(frozen=True)
@@ -101,41 +31,8 @@ class RemoteObject:
     url: str
 
 
-def require_online(address: str, options: TransferOptions) -> None:
-    """Raise OfflineError where the network is switched off."""
-    if options.offline:
-        raise OfflineError(
-            f"{address} is not on this machine and the network is switched off (PHASIC_MODELS_OFFLINE or --offline). "
-            "Unset it, or name a local copy with --index or PHASIC_MODELS_INDEX."
-        )
-
-
-def ca_bundle() -> bytes | None:
-    """Return the PEM text of the private certificate authorities that the environment names, if any."""
-    for name in _CA_VARIABLES:
-        path = os.environ.get(name, "").strip()
-        if not path:
-            continue
-        if Path(path).is_dir():
-            continue
-        try:
-            return Path(path).read_bytes()
-        except OSError as error:
-            raise DownloadError(f"{name} names {path}, which cannot be read: {error.strerror}") from error
-    return None
-
-
-def ssl_context() -> ssl.SSLContext:
-    """Return a context that trusts the system's authorities and those of the environment."""
-    context = ssl.create_default_context()
-    bundle = ca_bundle()
-    if bundle is not None:
-        context.load_verify_locations(cadata=bundle.decode("ascii", "ignore"))
-    return context
-
-
-def client_options(options: TransferOptions, *, plain: bool, headers: Mapping[str, str] | None = None) -> Any:
-    """Return obstore's client options: time-outs, certificate authorities and headers (proxies it reads itself)."""
+def client_options(options: TransferOptions, *, plain: bool) -> Any:
+    """Return obstore's client options: time-outs and certificate authorities (proxies it reads itself)."""
     settings: dict[str, Any] = {
         "allow_http": plain,
         "connect_timeout": timedelta(seconds=options.connect_timeout),
@@ -148,8 +45,6 @@ def client_options(options: TransferOptions, *, plain: bool, headers: Mapping[st
     bundle = None if plain else ca_bundle()
     if bundle is not None:
         settings["root_certificate"] = bundle
-    if headers:
-        settings["default_headers"] = dict(headers)
     return settings
 
 
@@ -159,7 +54,7 @@ def _obstore() -> Any:
         import obstore.store
     except ImportError as error:
         raise DownloadError(
-            "remote addresses need the package obstore; install it with `pip install 'phasic-models[cloud]'` "
+            "buckets need the package obstore; install it with `pip install 'phasic-models[cloud]'` "
             "or `pixi add obstore`"
         ) from error
     return obstore
@@ -176,16 +71,6 @@ def _opened(address: str, build: Callable[[], T]) -> T:
     except Exception as error:  # obstore's exceptions have no common base with a useful meaning
         text = str(error).split("\n\nDebug source", 1)[0]
         raise DownloadError(f"cannot open {address}: {text}") from error
-
-
-def http_store(url: str, options: TransferOptions, headers: Mapping[str, str] | None = None) -> ObjectStore:
-    """Open one http(s) address as a store whose only object has the empty path (which keeps a query string intact)."""
-    require_online(url, options)
-    _obstore()
-    from obstore.store import HTTPStore
-
-    client = client_options(options, plain=url.lower().startswith("http:"), headers=headers)
-    return _opened(url, lambda: HTTPStore(url, client_options=client, retry_config=_NO_RETRIES))
 
 
 def s3_store(
@@ -398,21 +283,13 @@ _AZURE_CREDENTIALS = (
 )
 
 
-def open_address(
-    url: str, options: TransferOptions, *, writing: bool = False, headers: Mapping[str, str] | None = None
-) -> tuple[ObjectStore, str]:
-    """Return the store that holds a remote address, and the object's key in it."""
+def open_address(url: str, options: TransferOptions, *, writing: bool = False) -> tuple[ObjectStore, str]:
+    """Return the store that holds an object, and the object's key in it."""
     scheme = scheme_of(url)
-    if scheme in ("http", "https"):
-        return http_store(url, options, headers), ""
+    openers: dict[str, Callable[..., ObjectStore]] = {"s3": s3_store, "gs": gcs_store, "az": azure_store}
+    if scheme not in openers:
+        raise DownloadError(f"{url}: cannot read {scheme}:// addresses; known are {', '.join(REMOTE_SCHEMES)} and file")
     parts = urlsplit(url)
-    key = unquote(parts.path).lstrip("/")
     if not parts.netloc:
         raise DownloadError(f"{url}: an address of this kind names a bucket, as in {scheme}://bucket/folder/file")
-    if scheme == "s3":
-        return s3_store(parts.netloc, options, writing=writing), key
-    if scheme == "gs":
-        return gcs_store(parts.netloc, options, writing=writing), key
-    if scheme == "az":
-        return azure_store(parts.netloc, options, writing=writing), key
-    raise DownloadError(f"{url}: cannot read {scheme}:// addresses; known are {', '.join(REMOTE_SCHEMES)} and file")
+    return openers[scheme](parts.netloc, options, writing=writing), unquote(parts.path).lstrip("/")
