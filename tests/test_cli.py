@@ -431,7 +431,7 @@ def test_without_the_engine_of_the_network(root, tmp_path):
     done = subprocess.run([*command, "list"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     environment = dict(os.environ, PHASIC_MODELS_OFFLINE="0")
-    install = [*command, "install", "deaths", "--index", "http://127.0.0.1:9/"]
+    install = [*command, "install", "deaths", "--index", "s3://bucket/index.json"]
     done = subprocess.run(install, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 1
     assert "phasic-models[" in done.stderr

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .options import CacheDir, Json, Model
-from .output import command, size_text, write_json, write_table
+from .output import command, emit, size_text, write_table
 
 if TYPE_CHECKING:
-    from ..upkeep.model_info import ModelInfo
+    from ..upkeep.model_info import Evaluation, ModelInfo
 
 Theta = Annotated[
     list[str] | None,
@@ -41,9 +42,10 @@ def info(
     from .parsing import parse_theta
 
     found = describe_model(model, theta=partial(parse_theta, theta) if theta else None, cache_dir=cache_dir)
-    if json_:
-        write_json(found)
-        return
+    emit(found, json_, lambda: _show_info(found, plot))
+
+
+def _show_info(found: ModelInfo, plot: bool) -> None:
     for line in _lines(found):
         typer.echo(line)
     if plot and found.density is not None:
@@ -115,9 +117,10 @@ def evaluate(
     result = evaluate_model(
         model, theta=partial(parse_theta, theta or ()), times=parse_times(times or ()), cache_dir=cache_dir
     )
-    if json_:
-        write_json(result)
-        return
+    emit(result, json_, lambda: _show_values(result))
+
+
+def _show_values(result: Evaluation) -> None:
     typer.echo(f"expectation\t{result.expectation!r}")
     typer.echo(f"variance\t{result.variance!r}")
     if result.times:
@@ -130,7 +133,4 @@ def evaluate(
         )
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the application."""
-    app.command("info")(info)
-    app.command("eval")(evaluate)
+COMMANDS: dict[str, Callable[..., None]] = {"info": info, "eval": evaluate}

@@ -435,6 +435,8 @@ class _Transfer:
             return _open_local(self.url, self.done, self.target)
         try:
             return self._open_remote()
+        except (DownloadError, Retry):
+            raise
         except Exception as error:  # obstore's exceptions have no common base with a useful meaning
             raise self._failed(error) from error
 

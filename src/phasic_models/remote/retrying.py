@@ -136,7 +136,7 @@ def asked_wait(headers: email.message.Message) -> float | None:
 
 def classify_failure(error: Exception, address: str) -> Retry | DownloadError:
     """Sort a failure into 'try again' and 'give up, because …': by the status of an answer, or by the type of the exception."""
-    if isinstance(error, Retry | DownloadError):
+    if isinstance(error, Retry):
         return error
     if isinstance(error, StatusError):
         return _by_status(error.code, error.phrase, str(error), address, asked_wait(error.headers))
