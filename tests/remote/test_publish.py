@@ -27,7 +27,8 @@ from phasic_models.remote import publish as publishing
 from phasic_models.remote.folders import ObjectFolder
 from phasic_models.remote.index_sources import read_index
 from phasic_models.remote.options import TransferOptions
-from phasic_models.remote.publish import LocalShelf, publish
+from phasic_models.remote.publish import publish
+from phasic_models.remote.targets import GitHubTarget, LocalTarget, ObjectTarget, open_target
 
 pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
 NAME = "coalescent_models_v1.0.0.tar.gz"
@@ -95,8 +96,8 @@ def test_not_even_where_the_index_was_lost(tmp_path, make_library):
 
 def test_nor_in_a_bucket(s3, make_library):
     publish(make_library(), f"{s3.url}/models")
-    shelf = publishing.open_shelf(f"{s3.url}/models", TransferOptions())
-    shelf.folder.write("index.json", encode_index(Index()))
+    target = open_target(f"{s3.url}/models", TransferOptions())
+    target.folder.write("index.json", encode_index(Index()))
     with pytest.raises(LibraryError, match=NAME):
         publish(make_library(models=3), f"{s3.url}/models")
 
@@ -197,14 +198,14 @@ def whole(folder: Path) -> list[str]:
 def test_the_order_of_writing(make_library, tmp_path, monkeypatch):
     written = []
     for name in ("create", "change"):
-        original = getattr(LocalShelf, name)
+        original = getattr(LocalTarget, name)
 
         def spy(self, file, *arguments, original=original):
             whole(self.folder)
             written.append(file)
             return original(self, file, *arguments)
 
-        monkeypatch.setattr(LocalShelf, name, spy)
+        monkeypatch.setattr(LocalTarget, name, spy)
     publish(make_library(), str(tmp_path / "out"))
     publish(make_library(version="1.1.0"), str(tmp_path / "out"))
     assert written == [NAME, "SHA256SUMS", "index.json", NAME.replace("1.0.0", "1.1.0"), "SHA256SUMS", "index.json"]
@@ -214,8 +215,8 @@ def test_the_order_of_writing(make_library, tmp_path, monkeypatch):
 @pytest.mark.parametrize("stop", ["SHA256SUMS", "index.json"])
 def test_a_run_that_stopped_is_completed(place, make_library, tmp_path, monkeypatch, stop):
     to, index = place
-    shelf = {"f": "LocalShelf", "s": "ObjectShelf", "g": "GitHubShelf"}[to[0]]
-    original = getattr(publishing, shelf).change
+    target = {"f": LocalTarget, "s": ObjectTarget, "g": GitHubTarget}[to[0]]
+    original = target.change
 
     def die(self, name, by):
         if name == stop:
@@ -223,7 +224,7 @@ def test_a_run_that_stopped_is_completed(place, make_library, tmp_path, monkeypa
         return original(self, name, by)
 
     with monkeypatch.context() as patch:
-        patch.setattr(getattr(publishing, shelf), "change", die)
+        patch.setattr(target, "change", die)
         with pytest.raises(KeyboardInterrupt):
             publish(make_library(), to)
     with pytest.raises(DownloadError):
@@ -335,7 +336,7 @@ def test_a_store_without_conditional_writes(make_library, tmp_path, monkeypatch)
     """The engine's store for local folders has none for updates; publishing goes on, without their protection."""
     (tmp_path / "out").mkdir()
     folder = ObjectFolder(LocalStore(tmp_path / "out"), "", "store://out", TransferOptions())
-    monkeypatch.setattr(publishing, "open_shelf", lambda *_: publishing.ObjectShelf(folder))
+    monkeypatch.setattr(publishing, "open_target", lambda *_: ObjectTarget(folder))
     for version in ("1.0.0", "1.1.0"):
         assert publish(make_library(version=version), "anything").changed
         assert not publish(make_library(version=version), "anything").changed
@@ -369,14 +370,14 @@ def test_a_github_release(token, make_library, tmp_path):
 def test_a_new_release_is_seen_only_when_it_is_complete(token, make_library, monkeypatch):
     publish(make_library(), f"github:{REPO}@v1.0.0")
     latest = f"{token.url}/{REPO}/releases/latest/download/index.json"
-    original = publishing.GitHubShelf.change
+    original = GitHubTarget.change
 
     def look(self, name, by):
         index, _ = read_index(latest)
         assert list(index.libraries["coalescent"].versions) == ["1.0.0"]
         return original(self, name, by)
 
-    monkeypatch.setattr(publishing.GitHubShelf, "change", look)
+    monkeypatch.setattr(GitHubTarget, "change", look)
     publish(make_library(version="1.1.0"), f"github:{REPO}@v1.1.0")
     assert list(read_index(latest)[0].libraries["coalescent"].versions) == ["1.1.0", "1.0.0"]
 

@@ -284,8 +284,8 @@ def publish(
 
         ptd-cache publish build/libraries/coalescent --to github:my-org/models@v1.0.0
     """
-    from ..remote.publish import TARGETS
     from ..remote.publish import publish as publish_library
+    from ..remote.targets import TARGETS
 
     places = r"(?:s3|gs|az)://[^/].*|file://.+|github:[^/@]+/[^/@]+@.+"
     if ("://" in to or to.startswith("github:")) and not re.fullmatch(places, to, re.IGNORECASE):

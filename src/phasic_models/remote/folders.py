@@ -227,7 +227,7 @@ def upload(
         if remote_sums.get(name) == local[name] and remote_sizes.get(name) == path.stat().st_size
     ]
     pending = [name for name in files if name not in set(skipped)]
-    tally = _Tally("upload", sum(files[name].stat().st_size for name in pending), progress)
+    tally = _TransferProgress("upload", sum(files[name].stat().st_size for name in pending), progress)
 
     def send(name: str) -> None:
         folder.write(name, files[name])
@@ -257,7 +257,7 @@ def _plain_files(root: Path, patterns: Sequence[str] | None) -> dict[str, Path]:
     return found
 
 
-class _Tally:
+class _TransferProgress:
     """Bytes of many files, counted from several threads."""
 
     def __init__(self, label: str, total: int, progress: Progress | None) -> None:
@@ -323,12 +323,12 @@ def download_folder(
     for name in names:
         if problem := path_problem(name):
             raise FormatError(f"{folder.url}: the object {name!r} {problem}")
-    places = _places(names, _categories(folder, names), root.name)
+    places = _target_paths(names, _categories(folder, names), root.name)
     with library_staging(root) as staging:
         present = {name for name in names if _is_right(root / places[name], sizes[name], sums.get(name))}
         pending = [name for name in names if name not in present]
         check_free_space(staging, sum(sizes[name] for name in names), folder.url)
-        tally = _Tally("download", sum(sizes[name] for name in pending), progress)
+        tally = _TransferProgress("download", sum(sizes[name] for name in pending), progress)
 
         def fetch(name: str) -> None:
             download(
@@ -341,7 +341,7 @@ def download_folder(
             )
 
         _in_parallel(fetch, pending)
-        changed = _settle(names, places, present, staging, root, folder.url)
+        changed = _install_arrived(names, places, present, staging, root, folder.url)
     return TransferReport(sorted(changed), sorted(set(names) - changed), tally.total, str(root))
 
 
@@ -382,7 +382,7 @@ def _categories(folder: ObjectFolder, names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _places(names: Sequence[str], categories: Mapping[str, str], target_name: str) -> dict[str, PurePosixPath]:
+def _target_paths(names: Sequence[str], categories: Mapping[str, str], target_name: str) -> dict[str, PurePosixPath]:
     """Return the place of every object below the target folder.
 
     A library's files go to the folder of its category. What `upload` took from a folder ``symbolic`` and put below a
@@ -397,7 +397,7 @@ def _places(names: Sequence[str], categories: Mapping[str, str], target_name: st
     return places
 
 
-def _settle(
+def _install_arrived(
     names: Sequence[str],
     places: Mapping[str, PurePosixPath],
     present: set[str],
@@ -422,7 +422,7 @@ def _settle(
         library = staging / f"library-{number}"
         library.mkdir()
         for name in files:
-            _take(name, staging, root / places[name], library / PurePosixPath(name).name)
+            _take_file(name, staging, root / places[name], library / PurePosixPath(name).name)
         arrived = check_library(library, source=f"{source}/{home}".removesuffix("/."))
         target = root / arrived.category
         whole = all(name in present and (root / places[name]).parent == target for name in files)
@@ -441,7 +441,7 @@ def _settle(
     return changed
 
 
-def _take(name: str, staging: Path, present: Path, target: Path) -> None:
+def _take_file(name: str, staging: Path, present: Path, target: Path) -> None:
     """Put a file that was fetched, or is there already, into a library that is being put together."""
     arrived = staging / "new" / name
     if arrived.exists():
