@@ -737,7 +737,7 @@ class CacheMachine(RuleBasedStateMachine):
         cache = self.cache()
         for entry in cache.list_entries():
             assert cache.exists(entry.hash)
-            assert entry.bytes > 0
+            assert entry.bytes == sum((entry.layer / name).stat().st_size for name in entry.files)
 
     def teardown(self):
         shutil.rmtree(self.folder)

@@ -30,7 +30,7 @@ __all__ = ["CacheEntry", "CacheInfo", "CacheWarning", "SymbolicCache"]
 
 
 class CacheEntry(NamedTuple):
-    """One entry: a model under its graph hash."""
+    """One entry: a model under its graph hash; `files` are relative to the folder `layer`."""
 
     hash: str
     layer: Path
@@ -354,12 +354,12 @@ class SymbolicCache:
         return None
 
     def _entry_in(self, layer: Layer, key: str) -> CacheEntry | None:
-        stamps = {suffix: stamp(entry_file(layer.symbolic, key, suffix)) for suffix in FILE_SUFFIXES}
-        sizes = {suffix: seen.size for suffix, seen in stamps.items() if seen is not None}
-        if not any(suffix in sizes for suffix in MODEL_SUFFIXES):
+        paths = [entry_file(layer.symbolic, key, suffix) for suffix in FILE_SUFFIXES]
+        sizes = {path: seen.size for path in paths if (seen := stamp(path)) is not None}
+        if not any(path.suffix in MODEL_SUFFIXES for path in sizes):
             return None
         last_used = self._store().last_used(key) if layer.writable else None
-        names = tuple(key + suffix for suffix in sizes)
+        names = tuple(path.relative_to(layer.symbolic).as_posix() for path in sizes)
         return CacheEntry(key, layer.symbolic, names, sum(sizes.values()), last_used is not None, last_used)
 
     def _entry(self, key: str) -> CacheEntry | None:
