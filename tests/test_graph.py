@@ -1,6 +1,7 @@
 import doctest
 import math
 import pickle
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -845,3 +846,26 @@ def test_a_deep_and_a_wide_state_space():
     assert Graph(countdown, ipv=[3000], vectorized=True).vertices_length() == 3002
     wide = Graph(rabbits, ipv=[350, 0], vectorized=True)
     assert wide.vertices_length() == 352 * 351 // 2 + 1
+
+
+def test_fifty_thousand_names_take_no_time():
+    """Each name was counted in the list, and each declaration hashed: minutes. Linear, it is a few seconds."""
+    names = [f"rate_{i}" for i in range(50_000)]
+    begin = time.process_time()
+    rates = params(*names)
+    rates = params(*names)
+    states = np.arange(50_001)[::-1, None]
+    chain = Graph.from_arrays(states, range(50_000), range(1, 50_001), list(rates), initial=0)
+    Graph.from_canonical_arrays(
+        chain.state_array,
+        chain.edge_ptr,
+        chain.edge_target,
+        chain.edge_slot,
+        chain.weights,
+        discrete=False,
+        param_names=names,
+    )
+    assert time.process_time() - begin < 25
+    assert chain.param_names == tuple(names)
+    with pytest.raises(ValueError, match="'rate_7' occurs more than once"):
+        params(*names, "rate_7")

@@ -447,6 +447,7 @@ def test_what_a_build_writes(folder, tmp_path):
     assert sorted(path.name for path in build.folder.iterdir()) == sorted(
         [
             "manifest.json",
+            "manifest.sha256",
             *(f"{name}.{kind}" for name in ("first", "second") for kind in ("json", "meta", "safetensors")),
         ]
     )

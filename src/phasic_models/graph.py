@@ -12,8 +12,9 @@ from .errors import GraphError
 from .statespace.arrays import raw_from_arrays
 from .statespace.canonical import CanonicalArrays, canonicalise, check_canonical
 from .statespace.explore import Callback, Progress, RawTransitions, StateExplorer, parse_state, show_state
-from .statespace.expr import Expr, Parameter, WeightTable, check_param_names
+from .statespace.expr import Expr, Parameter, check_param_names, parameters_of
 from .statespace.frontier import FrontierExplorer
+from .statespace.table import WeightTable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -172,6 +173,14 @@ class Graph:
         self.discrete = bool(discrete)
         self.param_names = names
         self._hash: str | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        arrays = (self.state_array, self.edge_ptr, self.edge_target, self.edge_slot, self.weights)
+        return {"arrays": arrays, "discrete": self.discrete, "param_names": self.param_names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # An array that was unpickled can be changed, so that it has to be owned again.
+        self._set(CanonicalArrays.of(*state["arrays"]), state["discrete"], state["param_names"])
 
     @classmethod
     def from_arrays(
@@ -406,7 +415,8 @@ def _resolve_names(raw: RawTransitions, given: tuple[str, ...] | None) -> tuple[
     """Return the names of the parameters, in the order of θ."""
     if given is not None:
         return given
-    declared = {p.names for expression in raw.expressions for p in expression.parameters()}
+    # By identity first: a tuple's hash is computed each time, over all of its names.
+    declared = set({id(p.names): p.names for p in parameters_of(raw.expressions)}.values())
     longest = max(declared, key=len, default=())
     for names in declared:
         if longest[: len(names)] != names:

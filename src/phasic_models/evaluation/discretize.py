@@ -8,7 +8,8 @@ import numpy as np
 
 from ..errors import GraphError, ParameterError
 from ..graph import Graph
-from ..statespace.expr import OP_ADD, OP_MUL, Expr, params
+from ..statespace.expr import Expr, params
+from ..statespace.table import OP_ADD, OP_MUL
 from .arguments import check_rewards
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from ..dag import SymbolicDAG
 from ..errors import FormatError
 from ..graph import Graph
-from ..statespace.expr import WeightTable
+from ..statespace.table import WeightTable
 from .decoding import FORMAT_VERSION, check_version
 
 METADATA_KEY = "phasic_models"
@@ -109,7 +109,7 @@ def _metadata(digest: str, model: bytes) -> str:
     return f'{{"sha256":"{digest}","model":{model.decode()}}}'
 
 
-def dag_from_bytes(data: bytes, *, source: str = "<bytes>") -> SymbolicDAG:
+def dag_from_bytes(data: bytes, *, source: str = "<bytes>", format_version: str | None = None) -> SymbolicDAG:
     """Read a model from safetensors bytes and verify all of it.
 
     Checked are the header (by the safetensors library), the digest over labels and tensor bytes, the graph and its
@@ -121,6 +121,8 @@ def dag_from_bytes(data: bytes, *, source: str = "<bytes>") -> SymbolicDAG:
         The content of a ``.safetensors`` file.
     source : str
         File name or other origin, for messages.
+    format_version : str, optional
+        The version that it must have; by default any that can be read.
 
     Returns
     -------
@@ -137,7 +139,7 @@ def dag_from_bytes(data: bytes, *, source: str = "<bytes>") -> SymbolicDAG:
     except SafetensorError as error:
         raise FormatError(f"{source}: not a safetensors file (truncated or altered?): {error}") from None
     start = _data_start(data, source)
-    labels = _read_labels(data, start, source)
+    labels = _read_labels(data, start, source, format_version)
     arrays = _read_arrays(dict(found), source)
     return _build(labels, arrays, source)
 
@@ -150,7 +152,7 @@ def _data_start(data: bytes, source: str) -> int:
     return start
 
 
-def _read_labels(data: bytes, start: int, source: str) -> Labels:
+def _read_labels(data: bytes, start: int, source: str, format_version: str | None) -> Labels:
     try:
         text = msgspec.json.decode(data[8:start], type=_Header).metadata.get(METADATA_KEY)
         if text is None:
@@ -161,7 +163,7 @@ def _read_labels(data: bytes, start: int, source: str) -> Labels:
         labels = msgspec.json.decode(metadata.model, type=Labels)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"{source}: metadata (altered?): {error}") from None
-    check_version(labels.format_version, source)
+    check_version(labels.format_version, source, format_version)
     digest = hashlib.sha256(metadata.model)
     digest.update(memoryview(data)[start:])
     if digest.hexdigest() != metadata.sha256:

@@ -141,9 +141,9 @@ def build_library(
         if mistakes:
             raise LibraryMistakes(mistakes)
         models = [built[name] for name in loaded.model_names]
-        manifest = formats.encode_manifest(_manifest(loaded, models))
-        formats.write_atomic(folder / "manifest.json", manifest)
-    digest = hashlib.sha256(manifest).hexdigest()
+        manifest = _manifest(loaded, models)
+        formats.write_manifest(folder / "manifest.json", manifest)
+    digest = hashlib.sha256(formats.encode_manifest(manifest)).hexdigest()
     same = lock is not None and (lock.version, lock.build, lock.manifest) == (loaded.version, loaded.spec.build, digest)
     created = lock.created if lock is not None and same else now
     return LibraryBuild(loaded.category, loaded.version, loaded.spec.build, target, models, digest, created)

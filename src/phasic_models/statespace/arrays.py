@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import GraphError
 from .explore import RawTransitions, initial_probability, show_state
 from .expr import Expr
+from .owned import is_masked
 from .weights import AffineRows
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def integer_rows(value: Any, length: int | None, what: str, name: Namer | None =
     name
         Names row i in messages.
     """
+    _refuse_masked(value, what)
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -88,6 +90,8 @@ def given_weights(
     what, name
         Name the whole and transition i in messages.
     """
+    _refuse_masked(weights, what)
+    _refuse_masked(coefficients, f"{what}, coefficients")
     if isinstance(weights, Expr):
         weights = np.full(count, weights, dtype=object)
     try:
@@ -139,6 +143,11 @@ def _expressions(array: npt.NDArray[np.object_], n_params: int | None, name: Nam
             number[i] = constants.setdefault(float(value.constant_part()), len(constants))
     rows = AffineRows.from_keys([(value, (), ()) for value in constants])
     return GivenWeights(rows, number, list(expressions), n_params)
+
+
+def _refuse_masked(value: Any, what: str) -> None:
+    if is_masked(value):
+        raise GraphError(f"{what}: has masked entries")
 
 
 def _shaped(array: npt.NDArray[Any], shape: tuple[int, ...], what: str) -> npt.NDArray[Any]:
@@ -200,6 +209,7 @@ def _initial_name(rows: npt.NDArray[np.int64], row: int) -> str:
 
 
 def _indices(value: Any, n: int, what: str) -> npt.NDArray[np.int64]:
+    _refuse_masked(value, what)
     array = np.asarray(value)
     if array.size == 0:
         return np.zeros(0, dtype=np.int64)
@@ -219,6 +229,7 @@ def _initial(initial: Any, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.
     elif isinstance(initial, Mapping):
         pairs = list(initial.items())
     else:
+        _refuse_masked(initial, "initial")
         chances = np.asarray(initial)
         if chances.shape != (n,):
             raise GraphError(

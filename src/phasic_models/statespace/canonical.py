@@ -16,7 +16,8 @@ import numpy as np
 from ..errors import GraphError
 from ..evaluation.engine import reachable
 from .explore import RawTransitions, show_state
-from .expr import Expr, Parameter, WeightTable, is_pointer, read_only
+from .expr import Expr, Parameter
+from .table import WeightTable, is_pointer, read_only
 from .weights import AffineKey, build_table, check_canonical_order
 
 if TYPE_CHECKING:

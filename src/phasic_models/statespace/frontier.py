@@ -20,6 +20,7 @@ from .explore import (
     too_many_states,
 )
 from .expr import Expr
+from .owned import is_masked
 from .weights import AffineRows, concatenate_rows
 
 if TYPE_CHECKING:
@@ -208,6 +209,8 @@ class FrontierExplorer:
 
 def _sources(value: Any, n: int, what: str) -> npt.NDArray[np.int64]:
     """Return the rows that transitions leave from; a mask over the states will do."""
+    if is_masked(value):
+        raise GraphError(f"{what}: source has masked entries")
     array = np.asarray(value)
     if array.dtype == np.bool_ and array.shape == (n,):
         return np.flatnonzero(array).astype(np.int64)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import GraphError
-from .expr import OP_ADD, OP_DIV, OP_MUL, Expr, Parameter, WeightTable
+from .expr import Expr, Parameter, parts
+from .table import OP_ADD, OP_DIV, OP_MUL, WeightTable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -145,9 +146,11 @@ class _Lowering:
 
     def lower(self, expression: Expr) -> bytes:
         """Return the digest of the slot that holds `expression`."""
-        known = self.memo.get(expression)
-        if known is not None:
-            return known
+        for part in parts([expression], self.memo):
+            self.memo[part] = self._lowered(part)
+        return self.memo[expression]
+
+    def _lowered(self, expression: Expr) -> bytes:
         base = expression.constant_part()
         linear: dict[int, Fraction] = {}
         products: list[bytes] = []
@@ -160,15 +163,14 @@ class _Lowering:
                 linear[index] = linear.get(index, Fraction(0)) + coefficient
             else:
                 products.append(self._product(coefficient, factors))
-        parts = sorted(products)
-        if base or linear or not parts:
+        pieces = sorted(products)
+        if base or linear or not pieces:
             indices = sorted(i for i, c in linear.items() if c)
             key = (_to_float(base), tuple(indices), tuple(_to_float(linear[i]) for i in indices))
-            parts.insert(0, self._affine(key))
-        digest = parts[0]
-        for part in parts[1:]:
-            digest = self._operation(OP_ADD, digest, part)
-        self.memo[expression] = digest
+            pieces.insert(0, self._affine(key))
+        digest = pieces[0]
+        for piece in pieces[1:]:
+            digest = self._operation(OP_ADD, digest, piece)
         return digest
 
     def _product(self, coefficient: Fraction, factors: Sequence[tuple[Parameter | Expr, int]]) -> bytes:
@@ -184,7 +186,7 @@ class _Lowering:
         return self._operation(OP_DIV, numerator, self._chain(below)) if below else numerator
 
     def _atom(self, atom: Parameter | Expr) -> bytes:
-        return self.lower(atom) if isinstance(atom, Expr) else self._affine((0.0, (self.index_of(atom),), (1.0,)))
+        return self.memo[atom] if isinstance(atom, Expr) else self._affine((0.0, (self.index_of(atom),), (1.0,)))
 
     def _chain(self, factors: Sequence[bytes]) -> bytes:
         digest = factors[0]
@@ -251,11 +253,7 @@ def build_table(
         The slot of every row and of every expression.
     """
     lowering = _Lowering(index_of)
-    try:
-        digests = [lowering.lower(expression) for expression in expressions]
-    except RecursionError:
-        raise GraphError("an expression is nested too deeply (several hundred levels)") from None
-
+    digests = [lowering.lower(expression) for expression in expressions]
     affine_digests = list(lowering.affine)
     distinct, place = rows.extended([lowering.affine[d] for d in affine_digests]).unique()
     slot_of = {digest: int(place[len(rows) + i]) for i, digest in enumerate(affine_digests)}

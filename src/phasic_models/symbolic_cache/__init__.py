@@ -30,7 +30,7 @@ __all__ = ["CacheEntry", "CacheInfo", "CacheWarning", "SymbolicCache"]
 
 
 class CacheEntry(NamedTuple):
-    """One entry: a model under its graph hash."""
+    """One entry: a model under its graph hash; `files` are relative to the folder `layer`."""
 
     hash: str
     layer: Path
@@ -193,11 +193,11 @@ class SymbolicCache:
                 return dag
         for located in catalogue.find_by_hash(key, self.layers):
             failures: list[FormatError] = []
-            dag = catalogue.open_unchecked(located.path(".meta").with_suffix(""), failures)
+            found = catalogue.open_listed(located, failures)
             for failure in failures:
                 _warn(f"passed over a corrupt file of the library {located.library.category}: {failure}")
-            if dag is not None and dag.graph.content_hash() == key:
-                return dag
+            if found is not None:
+                return found.dag
         return None
 
     def _open(self, layer: Layer, key: str, suffix: str) -> SymbolicDAG | None:
@@ -354,12 +354,12 @@ class SymbolicCache:
         return None
 
     def _entry_in(self, layer: Layer, key: str) -> CacheEntry | None:
-        stamps = {suffix: stamp(entry_file(layer.symbolic, key, suffix)) for suffix in FILE_SUFFIXES}
-        sizes = {suffix: seen.size for suffix, seen in stamps.items() if seen is not None}
-        if not any(suffix in sizes for suffix in MODEL_SUFFIXES):
+        paths = [entry_file(layer.symbolic, key, suffix) for suffix in FILE_SUFFIXES]
+        sizes = {path: seen.size for path in paths if (seen := stamp(path)) is not None}
+        if not any(path.suffix in MODEL_SUFFIXES for path in sizes):
             return None
         last_used = self._store().last_used(key) if layer.writable else None
-        names = tuple(key + suffix for suffix in sizes)
+        names = tuple(path.relative_to(layer.symbolic).as_posix() for path in sizes)
         return CacheEntry(key, layer.symbolic, names, sum(sizes.values()), last_used is not None, last_used)
 
     def _entry(self, key: str) -> CacheEntry | None:
