@@ -831,11 +831,13 @@ def test_vectorised_form_agrees_with_the_single_form():
     assert Graph(rabbits, ipv=[40, 0], vectorized=True).content_hash() == Graph(rabbit, ipv=[40, 0]).content_hash()
 
 
-def test_chunks_and_pieces_play_no_part(monkeypatch):
+@pytest.mark.parametrize("chunk", [1, 7, 10_000])
+def test_the_size_of_chunks_plays_no_part(monkeypatch, chunk):
     whole = Graph(rabbits, ipv=[30, 0], vectorized=True).content_hash()
-    monkeypatch.setattr("phasic_models.statespace.frontier._CHUNK", 7)
-    monkeypatch.setattr("phasic_models.statespace.frontier._MAX_PIECES", 3)
+    monkeypatch.setattr("phasic_models.statespace.frontier.FrontierReader.chunk", chunk)
+    monkeypatch.setattr("phasic_models.statespace.callbacks.CallbackReader.chunk", chunk)
     assert Graph(rabbits, ipv=[30, 0], vectorized=True).content_hash() == whole
+    assert Graph(rabbit, ipv=[30, 0]).content_hash() == whole
 
 
 def test_a_deep_and_a_wide_state_space():

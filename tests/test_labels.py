@@ -216,7 +216,9 @@ def test_models_without_parameters():
         model.expectation({"x": 1.0})
 
 
-NAMES = st.lists(st.text(min_size=1, max_size=4).filter(str.strip), min_size=1, max_size=6, unique=True)
+# Fixed-width strings of numpy lose NULs at the end, which is found out and refused.
+NAME = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=4).filter(str.strip)
+NAMES = st.lists(NAME, min_size=1, max_size=6, unique=True)
 
 
 @given(names=NAMES, data=st.data())

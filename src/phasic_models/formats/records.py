@@ -40,6 +40,18 @@ class Citation(msgspec.Struct, kw_only=True, omit_defaults=True):
     doi: str | None = None
     url: str | None = None
 
+    @property
+    def link(self) -> str:
+        """Address of the source, empty where none is known."""
+        return f"https://doi.org/{self.doi}" if self.doi else self.url or ""
+
+    def text(self) -> str:
+        """One line that names the source; what is not known is left out."""
+        *first, last = self.authors or [""]
+        authors = f"{', '.join(first)} and {last}" if first else last
+        who = " ".join(part for part in (authors, f"({self.year})" if self.year is not None else "") if part)
+        return ". ".join(part for part in (who, self.title, self.link) if part)
+
 
 class Erratum(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A mistake that was found in a published model: which library versions it affects, and which mends it."""
