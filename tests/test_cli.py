@@ -232,7 +232,7 @@ def test_verify_compares_models_with_the_manifest(root):
     manifest["checksums"]["n_2.json"] = "sha256:" + hashlib.sha256((folder / "n_2.json").read_bytes()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     catalogue.forget()
-    assert "has the graph" in mistake("verify", code=1)
+    assert "holds another model" in mistake("verify", code=1)
     (folder / "manifest.json").write_text("{")
     assert "manifest.json" in mistake("verify", code=1)
 
@@ -450,12 +450,14 @@ def test_exit_codes(root, tmp_path):
     (tmp_path / "index.json").write_text("{")
     mistake("install", "deaths", "--index", tmp_path / "index.json", code=4)
     mistake("import", "https://models.example.org/x.tar.gz", code=5)
-    meta = root / "symbolic" / "deaths" / "n_2.meta"
-    document = json.loads(meta.read_text())
-    meta.write_text(json.dumps(document | {"phasic_models_min_version": "99.0.0"}))
+    folder = root / "symbolic" / "deaths"
+    texts = {path: path.read_text() for path in (folder / "n_2.meta", folder / "manifest.json")}
+    for path, text in texts.items():
+        path.write_text(json.dumps(json.loads(text) | {"phasic_models_min_version": "99.0.0"}))
     mistake("info", "deaths/n_2", code=6)
     (tmp_path / "file").write_text("")
-    meta.write_text(json.dumps(document))
+    for path, text in texts.items():
+        path.write_text(text)
     mistake("install", "deaths", "--index", tmp_path / "shelf", "--cache-dir", tmp_path / "file", code=7)
 
 

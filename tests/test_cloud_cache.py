@@ -50,7 +50,7 @@ from phasic_models.files.archive import make_tarball
 from phasic_models.files.checksums import sha256_file
 from phasic_models.files.names import path_problem
 from phasic_models.files.staging import move_in
-from phasic_models.formats import read_manifest
+from phasic_models.formats import read_manifest, write_manifest
 from phasic_models.formats.release_index import Index, LibraryEntry, encode_index, parse_index
 from phasic_models.remote.folders import ObjectFolder, download_folder, upload
 from phasic_models.remote.options import TransferOptions
@@ -638,7 +638,7 @@ def test_there_and_back(bucket, make_library, root, tmp_path):
     (library / ".hidden").write_text("x")
     (library / "._junk").write_text("x")
     sent = backend(bucket, "v1.0.0/").upload_cache(library, remote_prefix="coalescent/")
-    assert len(sent.transferred) == 7
+    assert len(sent.transferred) == 8
     assert sent.skipped == []
     assert backend(bucket).list_files() == sorted(
         f"v1.0.0/coalescent/{name}" for name in [*sent.transferred, "SHA256SUMS"]
@@ -653,7 +653,7 @@ def test_there_and_back(bucket, make_library, root, tmp_path):
     assert seen[-1] == ("download", got.bytes, got.bytes)
     nothing_left(root)
     again = there.download_cache(root / "symbolic")
-    assert (again.transferred, again.bytes, len(again.skipped)) == ([], 0, 7)
+    assert (again.transferred, again.bytes, len(again.skipped)) == ([], 0, 8)
 
 
 def test_only_what_changed_is_sent(bucket, make_library, root):
@@ -664,10 +664,9 @@ def test_only_what_changed_is_sent(bucket, make_library, root):
     changed = make_library(version="1.1.0", models=3)
     kept = library / "n_samples_0.json"
     shutil.copy(kept, changed / kept.name)
-    manifest = (changed / "manifest.json").read_text()
-    document = json.loads(manifest)
-    document["checksums"][kept.name] = "sha256:" + sha256_file(kept)
-    (changed / "manifest.json").write_text(json.dumps(document))
+    manifest = read_manifest(changed / "manifest.json")
+    manifest.checksums[kept.name] = "sha256:" + sha256_file(kept)
+    write_manifest(changed / "manifest.json", manifest)
     sent = there.upload_cache(changed)
     assert sent.skipped == ["n_samples_0.json"]
     there.download_cache(root / "symbolic")
@@ -945,7 +944,7 @@ def test_two_uploads_at_once_lose_no_checksum(s3, make_library):
         thread.join()
     assert failures == []
     sums = backend(s3, "all")._folder("", writing=False).checksums()
-    assert len(sums) == 6 * 7
+    assert len(sums) == 6 * 8
 
 
 def test_the_index_keeps_its_promises(make_release):

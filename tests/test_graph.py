@@ -1,6 +1,7 @@
 import doctest
 import math
 import pickle
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -830,11 +831,13 @@ def test_vectorised_form_agrees_with_the_single_form():
     assert Graph(rabbits, ipv=[40, 0], vectorized=True).content_hash() == Graph(rabbit, ipv=[40, 0]).content_hash()
 
 
-def test_chunks_and_pieces_play_no_part(monkeypatch):
+@pytest.mark.parametrize("chunk", [1, 7, 10_000])
+def test_the_size_of_chunks_plays_no_part(monkeypatch, chunk):
     whole = Graph(rabbits, ipv=[30, 0], vectorized=True).content_hash()
-    monkeypatch.setattr("phasic_models.statespace.frontier._CHUNK", 7)
-    monkeypatch.setattr("phasic_models.statespace.frontier._MAX_PIECES", 3)
+    monkeypatch.setattr("phasic_models.statespace.frontier.FrontierReader.chunk", chunk)
+    monkeypatch.setattr("phasic_models.statespace.callbacks.CallbackReader.chunk", chunk)
     assert Graph(rabbits, ipv=[30, 0], vectorized=True).content_hash() == whole
+    assert Graph(rabbit, ipv=[30, 0]).content_hash() == whole
 
 
 def test_a_deep_and_a_wide_state_space():
@@ -845,3 +848,26 @@ def test_a_deep_and_a_wide_state_space():
     assert Graph(countdown, ipv=[3000], vectorized=True).vertices_length() == 3002
     wide = Graph(rabbits, ipv=[350, 0], vectorized=True)
     assert wide.vertices_length() == 352 * 351 // 2 + 1
+
+
+def test_fifty_thousand_names_take_no_time():
+    """Each name was counted in the list, and each declaration hashed: minutes. Linear, it is a few seconds."""
+    names = [f"rate_{i}" for i in range(50_000)]
+    begin = time.process_time()
+    rates = params(*names)
+    rates = params(*names)
+    states = np.arange(50_001)[::-1, None]
+    chain = Graph.from_arrays(states, range(50_000), range(1, 50_001), list(rates), initial=0)
+    Graph.from_canonical_arrays(
+        chain.state_array,
+        chain.edge_ptr,
+        chain.edge_target,
+        chain.edge_slot,
+        chain.weights,
+        discrete=False,
+        param_names=names,
+    )
+    assert time.process_time() - begin < 25
+    assert chain.param_names == tuple(names)
+    with pytest.raises(ValueError, match="'rate_7' occurs more than once"):
+        params(*names, "rate_7")

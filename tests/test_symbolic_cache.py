@@ -30,6 +30,7 @@ from phasic_models.formats import (
     Manifest,
     ManifestModel,
     ModelMeta,
+    Parameter,
     dag_to_bytes,
     dag_to_json,
     write_manifest,
@@ -85,20 +86,33 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
-def place_library(root: Path, category: str = "deaths", sizes: tuple[int, ...] = (2, 3), **meta) -> Path:
-    """Write a library into a root, as a package would."""
+def place_library(
+    root: Path, category: str = "deaths", sizes: tuple[int, ...] = (2, 3), names: dict[int, str] | None = None, **meta
+) -> Path:
+    """Write a library into a root, as a package would; `meta` are fields of every model's metadata."""
     folder = root / "symbolic" / category
     folder.mkdir(parents=True)
     models = []
     for n in sizes:
         dag = death(n).eliminate()
         key = dag.graph.content_hash()
-        (folder / f"n_{n}.json").write_text(dag_to_json(dag))
-        (folder / f"n_{n}.safetensors").write_bytes(dag_to_bytes(dag))
-        write_meta(folder / f"n_{n}.meta", ModelMeta(model_name=f"n_{n}", graph_hash=key, **meta))
-        models.append(ManifestModel(name=f"n_{n}", hash=key, description=f"{n} items", vertices=n + 2))
+        name = (names or {}).get(n, f"n_{n}")
+        labels = dag.graph.param_names
+        (folder / f"{name}.json").write_text(dag_to_json(dag))
+        (folder / f"{name}.safetensors").write_bytes(dag_to_bytes(dag))
+        fields = {"theta": [Parameter(name=label) for label in labels], "format_version": "1.0", **meta}
+        record = ModelMeta(model_name=name, graph_hash=key, **fields)
+        write_meta(folder / f"{name}.meta", record)
+        text = f"{n} items"
+        models.append(
+            ManifestModel(
+                name=name, hash=key, description=text, vertices=n + 2, parameters=list(labels), status=record.status
+            )
+        )
     checksums = {path.name: f"sha256:{sha256_file(path)}" for path in folder.iterdir()}
-    write_manifest(folder / "manifest.json", Manifest(category=category, models=models, checksums=checksums))
+    shared = {field: value for field, value in meta.items() if field in Manifest.__struct_fields__}
+    manifest = Manifest(category=category, models=models, checksums=checksums, format_version="1.0", **shared)
+    write_manifest(folder / "manifest.json", manifest)
     catalogue.forget()
     return folder
 

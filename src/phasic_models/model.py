@@ -47,7 +47,11 @@ class Model:
     """A phase-type distribution whose rates are functions of a parameter vector θ.
 
     In every method `theta` has shape (p,) or (batch, p), and results gain a leading batch axis with it; a model without
-    parameters takes ``None`` or ``[]``. Times are in the unit of 1/rate, or whole steps if the model is discrete.
+    parameters takes ``None`` or ``[]``. What has labels is matched by the names of the parameters, and other labels
+    than those are an error: a mapping or named tuple (arrays as values are a batch), a structured array, a pandas Series
+    (its index) or DataFrame (its columns; rows are the batch), an xarray Dataset (its variables) or DataArray (a
+    coordinate), and a sequence of those (a batch). A pandas index that only counts 0, 1, … is no label. Times are in
+    the unit of 1/rate, or whole steps if the model is discrete.
     Rewards have shape (V,), in the order of `states`; those of the starting vertex and of absorbing vertices count
     for nothing. With rewards r, Y = Σ_v r_v T_v is meant, where T_v is the time (or number of steps) spent in v before
     absorption; without, the time until absorption. Everything is float64. Methods may be called from many threads at once.
@@ -203,9 +207,9 @@ class Model:
 
         Notes
         -----
-        Parameters and errors as for `pdf`. Sensitivities are carried through the sweep of uniformization, so the
-        cost is 1 + p times that of the density; repeated squaring, which `pdf` uses for stiff models, is not
-        available here.
+        Parameters and errors as for `pdf`. Sensitivities are carried through the sweep of uniformization. The time
+        grows with p: measured 5.7 times that of the density for p = 1, 8.5 for p = 3, 19 for p = 20 and 52 for
+        p = 100. Repeated squaring, which `pdf` uses for stiff models, is not available here.
         """
         batch, is_batch = check_theta(theta, self.graph)
         at = check_times(times)
@@ -437,7 +441,8 @@ class Model:
             if not np.isfinite(sums).all():
                 raise NumericalError("the expectation of a reward is too large for a float")
             return sums
-        return self._scalar(self._moments(theta, 1, checked, n_threads), theta)
+        values, is_batch = self._moments(theta, 1, checked, n_threads)
+        return values[:, 0] if is_batch else float(values[0, 0])
 
     def moments(self, theta: Any, k: int, rewards: Any = None, *, n_threads: int | None = None) -> Floats:
         """Return the first `k` raw moments E[Y], …, E[Y^k], shape (k,) or (batch, k).
@@ -450,8 +455,8 @@ class Model:
         3.1.16; for discrete models the recursion over the first step.
         """
         count = check_count(k, "k", 1, MAX_MOMENT)
-        values = self._moments(theta, count, check_reward_vector(rewards, self.graph), n_threads)
-        return values if np.ndim(theta) == 2 else values[0]
+        values, is_batch = self._moments(theta, count, check_reward_vector(rewards, self.graph), n_threads)
+        return values if is_batch else values[0]
 
     def variance(self, theta: Any, rewards: Any = None, *, n_threads: int | None = None) -> Any:
         """Return Var[Y], a float or shape (batch,); a sum of conditional variances, so nothing cancels.
@@ -474,7 +479,7 @@ class Model:
             second = self._ones_if_none(check_reward_vector(rewards2, self.graph, "rewards2"))
             matrix = self.covariance_matrix(theta, np.stack([first, second]), n_threads=n_threads)
         value = matrix[..., 0, -1]
-        return value if np.ndim(theta) == 2 else float(value)
+        return value if value.ndim else float(value)
 
     def covariance_matrix(self, theta: Any, rewards: Any, *, n_threads: int | None = None) -> Floats:
         """Return the covariances of the sums of m rewards, shape (m, m) or (batch, m, m); rewards (m, V).
@@ -497,11 +502,11 @@ class Model:
 
         Errors as for `expectation`.
         """
-        batch, _ = check_theta(theta, self.graph)
+        batch, is_batch = check_theta(theta, self.graph)
         checked = np.atleast_2d(self._ones_if_none(check_rewards(rewards, self.graph)))
         check_count(checked.shape[0], "the number of rewards", 1, MAX_JOINT)
         values = self.dag.plan.joint_moment(batch, np.ascontiguousarray(checked), thread_count(n_threads))
-        return self._scalar(values[:, None], theta)
+        return values if is_batch else float(values[0])
 
     def sojourn(self, theta: Any, *, n_threads: int | None = None) -> Floats:
         """Return the expected time (or number of steps) in each vertex, shape (V,) or (batch, V).
@@ -535,16 +540,12 @@ class Model:
         values, gradient = self.dag.plan.moments_grad(batch, count, checked, thread_count(n_threads))
         return (values, gradient) if is_batch else (values[0], gradient[0])
 
-    def _moments(self, theta: Any, k: int, rewards: Floats | None, n_threads: int | None) -> Floats:
-        batch, _ = check_theta(theta, self.graph)
-        return self.dag.plan.moments(batch, k, rewards, thread_count(n_threads))
+    def _moments(self, theta: Any, k: int, rewards: Floats | None, n_threads: int | None) -> tuple[Floats, bool]:
+        batch, is_batch = check_theta(theta, self.graph)
+        return self.dag.plan.moments(batch, k, rewards, thread_count(n_threads)), is_batch
 
     def _ones_if_none(self, rewards: Floats | None) -> Floats:
         return np.ones(self.graph.vertices_length()) if rewards is None else rewards
-
-    @staticmethod
-    def _scalar(values: Floats, theta: Any) -> Any:
-        return values[:, 0] if np.ndim(theta) == 2 else float(values[0, 0])
 
     def __reduce__(self) -> tuple[type[Model], tuple[SymbolicDAG]]:
         # What was derived along the way is made again when it is asked for.

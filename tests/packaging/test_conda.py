@@ -156,7 +156,7 @@ def test_a_retracted_model_is_named_in_the_package(built: Path, license_file: Pa
 
     spec = make_spec()
     model = msgspec.structs.replace(
-        spec.models[0], status="retracted", retraction=Retraction("The rates are off by 2", fixed_in="1.0.1")
+        spec.models[0], status="retracted", retraction=Retraction(reason="The rates are off by 2", fixed_in="1.0.1")
     )
     recipe = recipe_text(msgspec.structs.replace(spec, models=[model]))
     extract(package(built, license_file, tmp_path / "noarch", recipe), tmp_path / "unpacked")

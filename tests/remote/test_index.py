@@ -93,6 +93,13 @@ indexes = st.dictionaries(names, libraries, max_size=3).map(lambda found: Index(
 # -- the document -----------------------------------------------------------------------------------------------------
 
 
+def test_the_checksum_of_the_content():
+    """Golden value, by ``printf '{"a":{"x":[1,2],"y":"é"},"b":1}' | sha256sum``: keys sorted at every depth, no spaces, UTF-8."""
+    expected = "sha256:8f5a2f91a06f6603fb76f0610a4efed21e1e8f81ed0529cdb573dc8c95bfb6ad"
+    assert content_checksum({"b": 1, "checksum": "any", "a": {"y": "é", "x": [1, 2]}}) == expected
+    assert content_checksum({"a": {"x": [1, 2], "y": "é"}, "b": 1}) == expected
+
+
 @given(indexes)
 def test_what_is_written_is_read_back(index):
     data = encode_index(index)

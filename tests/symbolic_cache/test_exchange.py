@@ -131,7 +131,7 @@ def test_wrong_names_are_refused(exported, reader):
     one.with_suffix(".safetensors").unlink()
     two.with_suffix(".safetensors").unlink()
     shutil.copy(one, two)
-    with pytest.raises(FormatError, match="should hold"):
+    with pytest.raises(FormatError, match=r"holds another model.*its name says"):
         reader.import_library(exported)
     assert not reader.cache_dir.exists()
 
@@ -226,5 +226,6 @@ def test_an_import_hashes_each_file_once(tmp_path, reader, monkeypatch, packed):
         if hasattr(module, "sha256_file"):
             monkeypatch.setattr(module, "sha256_file", counted)
     reader.import_library(source)
-    assert sorted(hashed) == sorted(read_manifest(folder / "manifest.json").checksums)
+    assert len(hashed) == len(set(hashed))
+    assert set(hashed) >= set(read_manifest(folder / "manifest.json").checksums)
     assert len(list_models(cache_dir=tmp_path / "reader")) == 2

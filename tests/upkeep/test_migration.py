@@ -33,9 +33,15 @@ def minimal(tmp_path):
     folder = place_library(tmp_path / "old")
     for path in folder.glob("*.safetensors"):
         path.unlink()
+    for path in folder.glob("*.meta"):
+        path.write_text(
+            json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "format_version"})
+        )
     manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["format_version"]
     manifest["checksums"] = {name: sha for name, sha in manifest["checksums"].items() if name.endswith(".json")}
     (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.sha256").unlink()
     return folder
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_symbolic_cache import death, harmonic, only_these_layers, place_library
+from test_symbolic_cache import death, harmonic, only_these_layers
 
 from phasic_models import Graph, SymbolicCache
+from phasic_models.cache.entries import entry_file
 from phasic_models.cli.parsing import parse_theta, parse_times
 from phasic_models.cli.terminal_plot import draw
 from phasic_models.errors import ParameterError
@@ -64,9 +65,10 @@ def test_nonsense_for_times_is_named(texts):
 
 
 def test_a_model_without_metadata(tmp_path):
-    folder = place_library(tmp_path)
-    (folder / "n_3.meta").unlink()
-    found = describe_model("deaths/n_3", cache_dir=tmp_path)
+    """An entry of the user's own, whose writer was killed."""
+    key = SymbolicCache(tmp_path).save(death(3).eliminate())
+    entry_file(tmp_path / "symbolic", key, ".meta").unlink()
+    found = describe_model(key, cache_dir=tmp_path)
     assert found.notes == ["the file .meta is missing"]
     assert found.mean == pytest.approx(harmonic(3))
 

@@ -25,6 +25,8 @@ from ..files.atomic import TEMPORARY_PREFIX, write_atomic
 from ..files.names import ENTRIES_FOLDER, FILE_SUFFIXES, MODEL_SUFFIXES, SYMBOLIC_FOLDER
 
 MARKER_FOLDER = "own"
+#: Remembered graphs, ``<key of the callback>.safetensors``; they have markers like entries, and are evicted like them.
+GRAPH_FOLDER = "graphs"
 SET_ASIDE_SUFFIX = ".corrupt"
 #: A writer that is alive has renamed its temporary file long before this many seconds have passed.
 ABANDONED_AFTER = 3600.0
@@ -96,6 +98,7 @@ class EntryStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = root / SYMBOLIC_FOLDER
+        self.graphs = root / GRAPH_FOLDER
         self._markers = root / MARKER_FOLDER
         # A heap of (last use, hash) as the last scan saw it; checked again before anything is removed.
         self._oldest: list[tuple[int, str]] = []
@@ -104,6 +107,27 @@ class EntryStore:
     def path(self, key: str, suffix: str) -> Path:
         """Path of one file of an entry: where it is, or else where it is written."""
         return entry_file(self.folder, key, suffix)
+
+    def graph_path(self, key: str) -> Path:
+        """Path of the graph that is remembered under the key of a callback."""
+        return self.graphs / (key + ".safetensors")
+
+    def put_graph(self, key: str, data: bytes) -> None:
+        """Write a remembered graph; as `put`."""
+        self._prepare(self.graphs)
+        write_atomic(self.graph_path(key), data)
+        self._mark(key, len(data))
+
+    def _paths(self, key: str) -> list[Path]:
+        """All places of the files under a key, those of earlier versions too, the model files first."""
+        folders = entry_folders(self.folder, key)
+        files = [folder / (key + suffix) for folder in folders for suffix in reversed(FILE_SUFFIXES)]
+        return [self.graph_path(key), *files]
+
+    def _mark(self, key: str, size: int) -> None:
+        (self._markers / key).touch()
+        if self._bytes is not None:
+            self._bytes += size
 
     def put(self, key: str, files: Mapping[str, bytes | str]) -> None:
         """Write an entry's files, each atomically, and mark it as this cache's own.
@@ -118,9 +142,7 @@ class EntryStore:
         for suffix in FILE_SUFFIXES:
             if suffix in files:
                 write_atomic(folder / (key + suffix), files[suffix])
-        (self._markers / key).touch()
-        if self._bytes is not None:
-            self._bytes += sum(len(data.encode()) if isinstance(data, str) else len(data) for data in files.values())
+        self._mark(key, sum(len(data.encode()) if isinstance(data, str) else len(data) for data in files.values()))
 
     def _prepare(self, folder: Path) -> None:
         created = not self.root.exists()
@@ -147,12 +169,6 @@ class EntryStore:
     def size(self, key: str) -> int:
         """Bytes of an entry's files; 0 where there are none."""
         return sum(status.size for path in self._paths(key) if (status := stamp(path)) is not None)
-
-    def _paths(self, key: str) -> list[Path]:
-        """All places of an entry's files, those of earlier versions too, the model files first."""
-        return [
-            folder / (key + suffix) for folder in entry_folders(self.folder, key) for suffix in reversed(FILE_SUFFIXES)
-        ]
 
     def set_aside(self, path: Path, seen: Stamp | None) -> bool:
         """Rename a file that turned out to be corrupt, so that the next look-up misses and its owner can inspect it.
@@ -277,8 +293,12 @@ class EntryStore:
             old = now - item.stat(follow_symlinks=False).st_mtime >= older_than
             return old and not any(stamp(path) is not None for path in self._paths(item.name))
 
-        folders = [self.root, self.folder, *sorted((self.folder / ENTRIES_FOLDER).glob("*/"))]
+        folders = [self.root, self.folder, self.graphs, *sorted((self.folder / ENTRIES_FOLDER).glob("*/"))]
         return [path for folder in folders for path in _matching(folder, abandoned)] + _matching(self._markers, orphan)
+
+    def remembered(self) -> list[str]:
+        """Keys of the remembered graphs."""
+        return [path.stem for path in _matching(self.graphs, lambda item: is_hash(Path(item.name).stem))]
 
 
 def _matching(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:

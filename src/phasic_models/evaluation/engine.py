@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core._core import ffi, lib
 from ..errors import FormatError, GraphError, NumericalError, ParameterError
+from ..statespace.owned import own
 from .status import check, theta_text
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ class Plan:
     def __init__(self, graph: Graph, pattern: Pattern) -> None:
         self.graph = graph
         self._arrays = _GraphArrays(graph)
-        arrays: list[Any] = [np.ascontiguousarray(a, dtype) for a, dtype in zip(pattern, _PATTERN_DTYPES, strict=True)]
+        # The core borrows these arrays for as long as the plan lives.
+        arrays: list[Any] = [own(np.asarray(a, dtype)) for a, dtype in zip(pattern, _PATTERN_DTYPES, strict=True)]
         self._pattern = Pattern(*arrays)
         p = self._pattern
         if p.block_ptr.size < 2 or p.lower_ptr.size != p.order.size + 1 or p.upper_ptr.size != p.order.size + 1:
@@ -184,6 +186,10 @@ class Plan:
         self.operations = int(lib.pm_plan_operations(self._plan))
         self._pool: dict[int, list[Any]] = {1: [], LANES: []}
         self._uniform_pool: list[Any] = []
+
+    def __reduce__(self) -> tuple[type[Plan], tuple[Graph, Pattern]]:
+        # The core's own memory does not travel; it is made and checked again.
+        return Plan, (self.graph, self._pattern)
 
     # -- moments ------------------------------------------------------------------------------------------------------
 
@@ -591,6 +597,6 @@ def _out(array: npt.NDArray[np.float64]) -> Any:
 def _copy(pointer: Any, size: int, dtype: Any) -> npt.NDArray[Any]:
     if size == 0:
         return np.empty(0, dtype)
-    copied: npt.NDArray[Any] = np.frombuffer(ffi.buffer(pointer, size * np.dtype(dtype).itemsize), dtype).copy()
-    copied.flags.writeable = False
+    # Into `bytes`, which nobody can change.
+    copied: npt.NDArray[Any] = np.frombuffer(ffi.buffer(pointer, size * np.dtype(dtype).itemsize)[:], dtype)
     return copied

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InfiniteExpectationError, NumericalError, ParameterError
 from ..graph import Graph
-from ..statespace.expr import WeightTable
+from ..statespace.table import WeightTable
 from .engine import Plan, symbolic
 
 if TYPE_CHECKING:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 MANIFEST_NAME = "manifest.json"
+#: The checksum of the manifest, in the form of ``sha256sum``.
+MANIFEST_SUM_NAME = "manifest.sha256"
 CHECKSUMS_NAME = "SHA256SUMS"
 INDEX_NAME = "index.json"
 #: The files that hold a model, in the order in which they are tried: the engine's own needs no parse.

@@ -13,7 +13,7 @@ import numpy as np
 from ..dag import SymbolicDAG
 from ..errors import FormatError
 from ..graph import Graph
-from ..statespace.expr import WeightTable
+from ..statespace.table import WeightTable
 from .decoding import FORMAT_VERSION, decode_json, encode_text
 from .expand import ADD, DIV, MUL, OPERATION_NAMES, Expansion, expand, expression_bound
 
@@ -234,7 +234,7 @@ def _lines(items: Iterable[str], indent: str) -> str:
 # ---- reading
 
 
-def dag_from_json(text: str | bytes, *, source: str = "<string>") -> SymbolicDAG:
+def dag_from_json(text: str | bytes, *, source: str = "<string>", format_version: str | None = None) -> SymbolicDAG:
     """Read an interchange document and verify all of it.
 
     The graph hash is computed anew; the elimination order is checked against the graph; the pattern is derived from
@@ -246,6 +246,8 @@ def dag_from_json(text: str | bytes, *, source: str = "<string>") -> SymbolicDAG
         The document.
     source : str
         File name or other origin, for messages.
+    format_version : str, optional
+        The version that it must have; by default any that can be read.
 
     Returns
     -------
@@ -258,7 +260,7 @@ def dag_from_json(text: str | bytes, *, source: str = "<string>") -> SymbolicDAG
         The text is not such a document, or contradicts itself.
     """
     data = encode_text(text, source) if isinstance(text, str) else text
-    document = decode_json(data, Document, source, bulk="expressions")
+    document = decode_json(data, Document, source, bulk="expressions", version=format_version)
     _check_lengths(document, source)
     graph = _read_graph(document, source)
     order = np.array(document.elimination.order, dtype=np.int32)

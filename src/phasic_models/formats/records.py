@@ -12,8 +12,7 @@ import msgspec
 
 from ..errors import FormatError
 from ..files.atomic import write_atomic
-from ..files.checksums import sha256_file
-from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, name_problem
+from ..files.names import name_problem
 from .decoding import FORMAT_VERSION, decode_json
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
@@ -40,6 +39,18 @@ class Citation(msgspec.Struct, kw_only=True, omit_defaults=True):
     title: str = ""
     doi: str | None = None
     url: str | None = None
+
+    @property
+    def link(self) -> str:
+        """Address of the source, empty where none is known."""
+        return f"https://doi.org/{self.doi}" if self.doi else self.url or ""
+
+    def text(self) -> str:
+        """One line that names the source; what is not known is left out."""
+        *first, last = self.authors or [""]
+        authors = f"{', '.join(first)} and {last}" if first else last
+        who = " ".join(part for part in (authors, f"({self.year})" if self.year is not None else "") if part)
+        return ". ".join(part for part in (who, self.title, self.link) if part)
 
 
 class Erratum(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -229,49 +240,6 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         The file cannot be read.
     """
     return decode_manifest(Path(path).read_bytes(), source=os.fspath(path))
-
-
-def write_manifest(path: str | os.PathLike[str], manifest: Manifest) -> None:
-    """Write a ``manifest.json`` atomically."""
-    write_atomic(path, encode_manifest(manifest))
-
-
-def manifest_problems(folder: str | os.PathLike[str], manifest: Manifest | None = None) -> list[str]:
-    """Compare the files of a folder with its manifest.
-
-    Parameters
-    ----------
-    folder : path-like
-        The folder that holds ``manifest.json``.
-    manifest : Manifest, optional
-        Its manifest, if it has been read already.
-
-    Returns
-    -------
-    list of str
-        One sentence for each file that is missing or differs, and for each model without a ``.json`` or
-        ``.safetensors`` file that a checksum covers; empty if all is well.
-    """
-    root = Path(folder)
-    if manifest is None:
-        manifest = read_manifest(root / MANIFEST_NAME)
-    problems = []
-    for name, expected in sorted(manifest.checksums.items()):
-        path = root / name
-        try:
-            found = f"sha256:{sha256_file(path)}"
-        except FileNotFoundError:
-            problems.append(f"{path}: missing")
-        except OSError as error:
-            problems.append(f"{path}: cannot be read: {error.strerror or error}")
-        else:
-            if found != expected:
-                problems.append(f"{path}: altered or damaged: its checksum is {found}, the manifest says {expected}")
-    covered = {name.removesuffix(suffix) for name in manifest.checksums for suffix in MODEL_SUFFIXES}
-    for model in manifest.models:
-        if model.name not in covered and model.hash not in covered:
-            problems.append(f"{root}: no checksum covers a file of the model {model.name!r}")
-    return problems
 
 
 def _encode(record: msgspec.Struct, name: str) -> bytes:

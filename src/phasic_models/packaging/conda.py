@@ -100,8 +100,7 @@ def recipe_text(spec: LibrarySpec) -> str:
     )
     for model in spec.models:
         if model.retraction is not None:
-            mended = f" (mended in {model.retraction.fixed_in})" if model.retraction.fixed_in else ""
-            description += f" Retracted: {model.name}: {model.retraction.reason}{mended}."
+            description += f" Retracted: {model.name}: {model.retraction}."
     constraints = "\n".join(
         f"    - {package} {VersionRange.parse(allowed).conda_constraint}"
         for package, allowed in (("phasic", spec.compatible.phasic), ("phasic-models", spec.compatible.phasic_models))

@@ -10,15 +10,16 @@ import contextlib
 import os
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ..cache import catalogue, prefix
 from ..cache.entries import CacheWarning, EntryStore, entry_file, is_hash, stamp, stored_keys
 from ..cache.prefix import Layer
 from ..errors import FormatError, ModelNotFoundError
 from ..files.names import FILE_SUFFIXES, MODEL_SUFFIXES
+from .reports import CacheEntry, CacheInfo
 from .waiting import one_at_a_time
 
 if TYPE_CHECKING:
@@ -27,29 +28,6 @@ if TYPE_CHECKING:
     from ..graph import Graph
 
 __all__ = ["CacheEntry", "CacheInfo", "CacheWarning", "SymbolicCache"]
-
-
-class CacheEntry(NamedTuple):
-    """One entry: a model under its graph hash; `files` are relative to the folder `layer`."""
-
-    hash: str
-    layer: Path
-    files: tuple[str, ...]
-    bytes: int
-    own: bool
-    last_used: float | None
-
-
-class CacheInfo(NamedTuple):
-    """The state of a cache."""
-
-    cache_dir: Path | None
-    layers: tuple[Layer, ...]
-    entries: int
-    bytes: int
-    max_bytes: int | None
-    hits: int
-    misses: int
 
 
 class SymbolicCache:
@@ -138,6 +116,28 @@ class SymbolicCache:
         self.hits += 1
         return _of_graph(dag, graph)
 
+    def graph(self, callback: Callable[..., Any], **options: Any) -> Graph:
+        """Return ``Graph(callback, **options)``, explored once and read from the user's own folder after that.
+
+        It is remembered only where it is known for sure what the callback computes: its code, that of the plain functions
+        that it uses, the plain values, arrays and expressions that it closes over or reads, and the options make the key,
+        together with the versions of Python, NumPy and this package. A callback that uses instances, classes of its own,
+        random numbers, files or other packages is explored each time.
+
+        Parameters
+        ----------
+        callback, **options
+            As for `Graph`.
+
+        Raises
+        ------
+        GraphError
+            As for `Graph`; that is not remembered.
+        """
+        from ..cache.graphs import remembered_graph
+
+        return remembered_graph(self._own, self.max_bytes, callback, options)
+
     def load_dag(self, hash_key: str) -> SymbolicDAG | None:
         """Return the eliminated model with this graph hash, or None where no layer holds an intact one."""
         dag = self._find(hash_key) if is_hash(hash_key) else None
@@ -193,11 +193,11 @@ class SymbolicCache:
                 return dag
         for located in catalogue.find_by_hash(key, self.layers):
             failures: list[FormatError] = []
-            dag = catalogue.open_unchecked(located.path(".meta").with_suffix(""), failures)
+            found = catalogue.open_listed(located, failures)
             for failure in failures:
                 _warn(f"passed over a corrupt file of the library {located.library.category}: {failure}")
-            if dag is not None and dag.graph.content_hash() == key:
-                return dag
+            if found is not None:
+                return found.dag
         return None
 
     def _open(self, layer: Layer, key: str, suffix: str) -> SymbolicDAG | None:
@@ -329,6 +329,8 @@ class SymbolicCache:
         own = [entry for entry in self.list_entries() if entry.own]
         folder = None if self._own is None else self._own.folder
         size = sum(entry.bytes for entry in own)
+        if self._own is not None:
+            size += sum(map(self._own.size, self._own.remembered()))
         return CacheInfo(folder, tuple(self.layers), len(own), size, self.max_bytes, self.hits, self.misses)
 
     def list_entries(self) -> list[CacheEntry]:
@@ -388,14 +390,14 @@ class SymbolicCache:
         return self._own.remove(hash_key) > 0
 
     def clear(self) -> int:
-        """Remove every entry that this user's cache wrote, and what killed writers left.
+        """Remove every entry and remembered graph that this user's cache wrote, and what killed writers left.
 
         Installed libraries, files that were put into the folder by hand and read-only layers stay.
 
         Returns
         -------
         int
-            The number of entries removed.
+            The number of entries and graphs removed.
         """
         if self._own is None:
             return 0

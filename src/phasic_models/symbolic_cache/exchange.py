@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..cache import catalogue
 from ..cache.entries import is_hash
 from ..cache.entry_files import encode_entry
+from ..cache.identity import Identity, listed
 from ..cache.installation import (
     CheckedLibrary,
     check_library,
@@ -140,21 +141,28 @@ def _checked(root: Path, where: str) -> tuple[CheckedLibrary | None, dict[str, P
     library = None
     if (root / MANIFEST_NAME).is_file():
         library = check_library(root, source=f"nothing was imported: {where}")
-        bases = [(model.hash, _base(root, model.name, model.hash)) for model in library.manifest.models]
+        bases = [_listed(library.manifest, model, root, where) for model in library.manifest.models]
     else:
         stems = {path.stem for path in root.iterdir() if path.suffix in MODEL_SUFFIXES and is_hash(path.stem)}
-        bases = [(stem, root / stem) for stem in sorted(stems)]
+        bases = [(root / stem, Identity("its name", stem)) for stem in sorted(stems)]
     found = {}
-    for key, base in bases:
+    for base, identity in bases:
         failures: list[FormatError] = []
-        dag = catalogue.open_unchecked(base, failures)
+        dag = catalogue.open_unchecked(base, failures, identity)
         if failures:
             raise FormatError(f"{where}: nothing was imported: {failures[0]}")
-        if dag is None or dag.graph.content_hash() != key:
-            stated = "no file" if dag is None else f"the graph {dag.graph.content_hash()}"
-            raise FormatError(f"{where}: nothing was imported: {base.name} should hold {key} and has {stated}")
-        found[key] = base
+        if dag is None:
+            raise FormatError(f"{where}: nothing was imported: no file holds {base.name}")
+        found[identity.graph_hash] = base
     return library, found
+
+
+def _listed(manifest: Manifest, model: ManifestModel, root: Path, where: str) -> tuple[Path, Identity]:
+    base = _base(root, model.name, model.hash)
+    try:
+        return base, listed(manifest, model, base)[1]
+    except FormatError as error:
+        raise FormatError(f"{where}: nothing was imported: {error}") from None
 
 
 def _base(root: Path, name: str, key: str) -> Path:

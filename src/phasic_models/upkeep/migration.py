@@ -29,7 +29,9 @@ from ..formats import (
     decode_meta,
     encode_manifest,
     encode_meta,
+    manifest_sum_problems,
     open_dag,
+    write_manifest_bytes,
 )
 
 Document = dict[str, Any]
@@ -184,6 +186,8 @@ def _migrate_folder(source: Path, target: Path, dry_run: bool) -> list[Migrated]
     except FileNotFoundError:
         raise FormatError(f"{source}: no {MANIFEST_NAME} in it, so it is not a library") from None
     manifest = decode_manifest(data, source=str(path))
+    if problems := manifest_sum_problems(source, manifest):
+        raise FormatError(f"{problems[0]}; reinstall the library first")
     results = []
     # Everything is made in a scratch folder first, so that a file that cannot be converted leaves the library as it
     # was.
@@ -216,9 +220,10 @@ def _migrate_folder(source: Path, target: Path, dry_run: bool) -> list[Migrated]
             for file in sorted(scratch.iterdir()):
                 if source != target or not _equal(file, source / file.name):
                     write_atomic(target / file.name, file.read_bytes())
-            write_atomic(target / MANIFEST_NAME, data if same else new)
             if source != target:
                 _copy_rest(source, target)
+            written = data if same else new
+            write_manifest_bytes(target / MANIFEST_NAME, written, decode_manifest(written))
     return results
 
 

@@ -18,7 +18,7 @@ from ..formats import Parameter, read_manifest, read_meta
 
 if TYPE_CHECKING:
     from ..cache.catalogue import Found
-    from ..formats import Citation, Manifest, ModelMeta
+    from ..formats import Manifest, ModelMeta
     from ..model import Model
 
 #: θ, once the names of its entries are known.
@@ -135,7 +135,7 @@ def describe_model(
         mean=mean,
         standard_deviation=deviation,
         density=density,
-        citation=_citation(meta.citation) if meta is not None else "",
+        citation=meta.citation.text() if meta is not None and meta.citation is not None else "",
         license=(meta.license if meta is not None else None) or (manifest.license if manifest is not None else None),
         compatible="" if meta is None else requirements(meta),
         errata=[erratum.description for erratum in meta.errata] if meta is not None else [],
@@ -166,14 +166,6 @@ def _manifest(found: Found) -> Manifest | None:
 
 def _example(parameter: Parameter) -> float:
     return 1.0 if parameter.example is None else parameter.example
-
-
-def _citation(citation: Citation | None) -> str:
-    if citation is None:
-        return ""
-    year = f" ({citation.year})" if citation.year is not None else ""
-    link = f"https://doi.org/{citation.doi}" if citation.doi else citation.url or ""
-    return ". ".join(part for part in (", ".join(citation.authors) + year, citation.title, link) if part)
 
 
 def _density(model: Model, theta: list[float], mean: float, deviation: float) -> Curve | None:

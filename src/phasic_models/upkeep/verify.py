@@ -10,10 +10,11 @@ from typing import NamedTuple
 from ..cache import catalogue, prefix
 from ..cache.catalogue import Library
 from ..cache.entries import entry_file
+from ..cache.identity import Identity, listed, of_entry
 from ..cache.prefix import Layer
 from ..errors import FormatError, ModelNotFoundError
 from ..files.names import MANIFEST_NAME, META_SUFFIX, MODEL_SUFFIXES
-from ..formats import manifest_problems, open_dag, read_manifest, read_meta
+from ..formats import Manifest, ManifestModel, manifest_problems, open_dag, read_manifest, strangers
 from ..symbolic_cache import SymbolicCache
 from .remedies import remedy, remedy_of_entry
 
@@ -32,7 +33,8 @@ class Verified(NamedTuple):
 def verify(
     names: list[str] | None = None, *, everything: bool = False, cache_dir: str | os.PathLike[str] | None = None
 ) -> Iterator[Verified]:
-    """Check installed files: every checksum of the manifest, and every model against its graph hash.
+    """Check installed files: the manifest and every checksum in it, every model against its graph hash and labels, and
+    that nothing else lies in the folder.
 
     Parameters
     ----------
@@ -73,20 +75,13 @@ def _verify_library(category: str, folder: Path) -> Verified:
         manifest = read_manifest(folder / MANIFEST_NAME)
         problems += manifest_problems(folder, manifest)
         altered = {problem.split(": ", 1)[0] for problem in problems}
+        problems += [f"{path}: does not belong to the library; remove it" for path in strangers(folder, manifest)]
         library = Library(category, folder, Layer(folder.parent.parent, False, ""), manifest)
         for model in manifest.models:
-            located = catalogue.Located(library, model)
-            for suffix in (*MODEL_SUFFIXES, META_SUFFIX):
-                path = located.path(suffix)
-                if str(path) in altered or not path.is_file():
-                    continue
-                files, size = files + 1, size + path.stat().st_size
-                try:
-                    stated = read_meta(path).graph_hash if suffix == ".meta" else open_dag(path).graph.content_hash()
-                    if stated != model.hash:
-                        problems.append(f"{path}: has the graph {stated}, the manifest says {model.hash}")
-                except FormatError as error:
-                    problems.append(str(error))
+            base = catalogue.Located(library, model).base
+            found = _verify_model(manifest, model, base, altered)
+            files, size = files + len(found.sizes), size + sum(found.sizes)
+            problems += found.problems
     except FormatError as error:
         problems.append(str(error))
     except OSError as error:
@@ -94,15 +89,51 @@ def _verify_library(category: str, folder: Path) -> Verified:
     return Verified(category, folder, files, size, tuple(problems))
 
 
+class _Checked(NamedTuple):
+    sizes: list[int]
+    problems: list[str]
+
+
+def _verify_model(manifest: Manifest, model: ManifestModel, base: Path, altered: set[str]) -> _Checked:
+    """Compare manifest, metadata and files of one model; what has a wrong checksum was reported before."""
+    checked = _Checked([], [])
+    identity = None
+    meta = base.parent / (base.name + META_SUFFIX)
+    if str(meta) not in altered:
+        try:
+            _, identity = listed(manifest, model, base)
+            checked.sizes.append(meta.stat().st_size)
+        except FormatError as error:
+            checked.problems.append(str(error))
+    for suffix in MODEL_SUFFIXES:
+        path = base.parent / (base.name + suffix)
+        if str(path) in altered or not path.is_file():
+            continue
+        checked.sizes.append(path.stat().st_size)
+        expected = identity or Identity(MANIFEST_NAME, model.hash)
+        try:
+            problem = expected.problem(open_dag(path, format_version=expected.format_version), path)
+        except FormatError as error:
+            problem = str(error)
+        if problem is not None:
+            checked.problems.append(problem)
+    return checked
+
+
 def _verify_entry(key: str, folder: Path) -> Verified:
     problems: list[str] = []
     files = size = 0
+    try:
+        identity = of_entry(entry_file(folder, key, META_SUFFIX).with_suffix(""))
+    except (FormatError, OSError) as error:
+        problems.append(str(error))
+        identity = Identity("its name", key)
     for suffix in MODEL_SUFFIXES:
         path = entry_file(folder, key, suffix)
         try:
-            found = open_dag(path).graph.content_hash()
-            if found != key:
-                problems.append(f"{path}: holds the graph {found}, not the one that its name says")
+            problem = identity.problem(open_dag(path, format_version=identity.format_version), path)
+            if problem is not None:
+                problems.append(problem)
             files, size = files + 1, size + path.stat().st_size
         except FileNotFoundError:
             continue
