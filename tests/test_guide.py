@@ -265,7 +265,7 @@ def test_an_organisations_library(newcomer, models, s3):
     run(newcomer, sending)
     symbolic = forget_home(newcomer)
     run(newcomer, setting_up + fetching)
-    assert (symbolic / f"{key}.safetensors").is_file()
+    assert entry_file(symbolic, key, ".safetensors").is_file()
     assert "found\n" in run(newcomer, given_hash(key))
 
 
