@@ -24,9 +24,10 @@ from rattler.package_streaming import extract
 from phasic_models import load_model
 from phasic_models.cloud_cache import install_model_library
 from phasic_models.errors import LibraryError
+from phasic_models.files.archive import safe_extract
+from phasic_models.files.checksums import read_checksums
 from phasic_models.library import Lock, discover, load_library
 from phasic_models.packaging import release as release_module
-from phasic_models.packaging.archive import read_checksums, safe_extract
 from phasic_models.packaging.conda import all_recipe_text, package_name, read_package, recipe_text
 from phasic_models.packaging.release import Release, check, make_release, release_version
 from phasic_models.remote.publish import publish

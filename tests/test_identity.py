@@ -17,7 +17,7 @@ from test_symbolic_cache import only_these_layers
 
 from phasic_models import Graph, SymbolicCache, load_model, params
 from phasic_models.cache import catalogue
-from phasic_models.cache.maintenance import verify
+from phasic_models.cache.entries import entry_file, entry_folders
 from phasic_models.errors import FormatError, PhasicModelsError
 from phasic_models.formats import (
     Manifest,
@@ -31,6 +31,7 @@ from phasic_models.formats import (
     write_manifest,
     write_meta,
 )
+from phasic_models.upkeep.verify import verify
 
 __all__ = ["only_these_layers"]  # a fixture for every test here
 
@@ -284,13 +285,13 @@ def test_own_entries_need_no_manifest(tmp_path):
     again = SymbolicCache(tmp_path)
     assert again.get_or_compute(chain(3, ("down", "up"))).graph.param_names == ("down", "up")
     assert (again.hits, again.misses) == (1, 0)
-    (tmp_path / "symbolic" / f"{key}.meta").unlink()
+    entry_file(tmp_path / "symbolic", key, ".meta").unlink()
     assert load_model(key, cache_dir=tmp_path).expectation(THETA) == mean(3)
 
 
 def test_own_entries_agree_with_their_metadata(tmp_path):
     key = SymbolicCache(tmp_path).save(chain(3).eliminate())
-    folder = tmp_path / "symbolic"
+    folder = entry_folders(tmp_path / "symbolic", key)[0]
     for name in (f"{key}.safetensors", f"{key}.json"):
         chain(3, ("down", "up")).eliminate().save(folder / name)
     with pytest.raises(FormatError, match=r"parameters are \(down, up\)"):

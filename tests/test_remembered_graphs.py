@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from phasic_models import params
-from phasic_models.cache.entries import CacheWarning, EntryStore
+from phasic_models.cache.entries import CacheWarning, EntryStore, entry_file
 from phasic_models.cache.fingerprint import callback_key
 from phasic_models.graph import Graph
 from phasic_models.statespace.explore import Explorer
@@ -336,7 +336,7 @@ def test_a_file_of_an_elimination_is_no_graph(cache):
     graph = cache.graph(coalescent)
     (path,) = cache.cache_dir.parent.glob("graphs/*.safetensors")
     cache.get_or_compute(graph)
-    path.write_bytes((cache.cache_dir / f"{graph.content_hash()}.safetensors").read_bytes()[:-8])
+    path.write_bytes(entry_file(cache.cache_dir, graph.content_hash(), ".safetensors").read_bytes()[:-8])
     with pytest.warns(CacheWarning, match="set aside"):
         assert cache.graph(coalescent).content_hash() == graph.content_hash()
 

@@ -6,6 +6,7 @@ model is only opened where manifest, metadata and model file agree on what it is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import warnings
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import FormatError, ModelNotFoundError
-from . import listing, prefix
-from .entries import CacheWarning, Stamp, is_hash, stamp
+from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, category_problem, name_problem
+from . import prefix
+from .entries import CacheWarning, Stamp, entry_folders, is_hash, stamp
 from .identity import listed, of_entry
 
 if TYPE_CHECKING:
@@ -24,14 +26,6 @@ if TYPE_CHECKING:
     from ..model import Model
     from .identity import Identity
     from .prefix import Layer
-
-MANIFEST = "manifest.json"
-#: The engine's own file first: it needs no parse.
-READABLE = (".safetensors", ".json")
-# Nothing here can leave the library's folder: no separators, no leading dot.
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
-#: In a root: the libraries of a layer whose folder takes long to list.
-NOTE = "libraries.json"
 
 
 class Library(NamedTuple):
@@ -62,7 +56,7 @@ class Located(NamedTuple):
     def base(self) -> Path:
         """Path of the model's files, without suffix."""
         by_name = self.library.folder / self.model.name
-        if is_hash(self.model.hash) and not (_PART.match(self.model.name) and _has_files(by_name)):
+        if is_hash(self.model.hash) and not _has_files(by_name):
             by_hash = self.library.folder / self.model.hash
             if _has_files(by_hash):
                 return by_hash
@@ -86,18 +80,19 @@ _manifests: dict[Path, tuple[Stamp, Manifest | FormatError]] = {}
 def forget() -> None:
     """Drop what is remembered of the layers; called after a library was placed or removed."""
     _manifests.clear()
-    listing.forget()
 
 
 def categories(layer: Layer) -> list[str]:
     """List the folders of one layer that may be libraries, by name."""
-    names = listing.subfolders(layer.symbolic, layer.root / NOTE, keep=layer.writable)
-    return [name for name in names if _PART.match(name)]
+    names: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(layer.symbolic) as items:
+        names = [item.name for item in items if item.is_dir() and category_problem(item.name) is None]
+    return sorted(names)
 
 
 def _read_manifest(folder: Path) -> Manifest | FormatError | None:
     """Return the manifest of a folder, or why it cannot be read; None where there is none."""
-    path = folder / MANIFEST
+    path = folder / MANIFEST_NAME
     seen = stamp(path)
     if seen is None:
         _manifests.pop(path, None)
@@ -230,7 +225,7 @@ def load_model(name: str, *, cache_dir: str | os.PathLike[str] | None = None) ->
 def find_model(name: str, layers: list[Layer]) -> Found:
     """Find and open a model; see :func:`load_model` for names and exceptions."""
     parts = name.split("/") if isinstance(name, str) else []
-    if len(parts) not in (1, 2) or not all(_PART.match(part) for part in parts):
+    if len(parts) not in (1, 2) or any(name_problem(part) for part in parts):
         raise ModelNotFoundError(
             f"{name!r} is not a model's name; write category/model, as in 'coalescent/n_samples_10'. "
             "list_models() and `ptd-cache list` show what is installed"
@@ -306,7 +301,7 @@ def open_listed(located: Located, failures: list[FormatError]) -> Found | None:
 
 
 def _has_files(base: Path) -> bool:
-    return any(os.path.isfile(f"{base}{suffix}") for suffix in READABLE)  # noqa: PTH113 - a path object costs more
+    return any(os.path.isfile(f"{base}{suffix}") for suffix in MODEL_SUFFIXES)  # noqa: PTH113 - a path object costs more
 
 
 def _check_use(meta: ModelMeta, base: Path) -> None:
@@ -338,7 +333,7 @@ def open_unchecked(base: Path, failures: list[FormatError], identity: Identity |
     """
     from .. import formats
 
-    for suffix in READABLE:
+    for suffix in MODEL_SUFFIXES:
         path = base.parent / (base.name + suffix)
         try:
             dag = formats.open_dag(path, format_version=None if identity is None else identity.format_version)
@@ -381,16 +376,17 @@ def _meta_name(path: Path) -> str | None:
 def _load_hash(key: str, layers: list[Layer]) -> Found:
     failures: list[FormatError] = []
     for layer in layers:
-        base = layer.symbolic / key
-        if not _has_files(base):
-            continue
-        try:
-            dag = open_unchecked(base, failures, of_entry(base))
-        except (FormatError, OSError) as error:
-            failures.append(FormatError(f"{error}. Remove this entry: SymbolicCache().remove({key!r})"))
-            continue
-        if dag is not None:
-            return Found(dag, base, layer, key, None)
+        for folder in entry_folders(layer.symbolic, key):
+            base = folder / key
+            if not _has_files(base):
+                continue
+            try:
+                dag = open_unchecked(base, failures, of_entry(base))
+            except (FormatError, OSError) as error:
+                failures.append(FormatError(f"{error}. Remove this entry: SymbolicCache().remove({key!r})"))
+                continue
+            if dag is not None:
+                return Found(dag, base, layer, key, None)
     for located in find_by_hash(key, layers):
         found = open_listed(located, failures)
         if found is not None:
@@ -430,3 +426,33 @@ def _not_found(name: str, layers: list[Layer]) -> ModelNotFoundError:
         lines.append(f"install its library with: pixi add phasic-models-{wanted}   or: ptd-cache install {wanted}")
     lines.append(f"searched:\n{prefix.describe(layers)}")
     return ModelNotFoundError("\n".join(lines))
+
+
+def library_folders(layers: list[Layer], *, hidden: bool = False) -> list[tuple[str, Path, Layer]]:
+    """List category, folder and layer of every folder with a manifest, readable or not, in look-up order."""
+    found: list[tuple[str, Path, Layer]] = []
+    seen: set[str] = set()
+    for layer in layers:
+        for category in categories(layer):
+            folder = layer.symbolic / category
+            if (hidden or category not in seen) and (folder / MANIFEST_NAME).exists():
+                seen.add(category)
+                found.append((category, folder, layer))
+    return found
+
+
+def library_folder(category: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of an installed library, at its first place.
+
+    Raises
+    ------
+    ModelNotFoundError
+        It is not installed.
+    """
+    layers = prefix.layers(cache_dir)
+    for name, folder, _ in library_folders(layers):
+        if name == category:
+            return folder
+    raise ModelNotFoundError(
+        f"the library {category!r} is not installed; ptd-cache install {category}; searched:\n{prefix.describe(layers)}"
+    )

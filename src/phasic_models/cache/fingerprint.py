@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..compat import installed_version
 from ..statespace.expr import Expr, Parameter, params
 
 if TYPE_CHECKING:
@@ -66,11 +67,16 @@ def callback_key(callback: Callable[..., Any], options: Mapping[str, Any]) -> st
     options
         Everything else that the graph depends on.
     """
-    from .. import __version__
-
     try:
         mark = _Mark()
-        for text in (_GENERATION, __version__, sys.version, sys.platform, platform.machine(), np.__version__):
+        for text in (
+            _GENERATION,
+            installed_version("phasic-models") or "",
+            sys.version,
+            sys.platform,
+            platform.machine(),
+            np.__version__,
+        ):
             mark.add("version", text)
         mark.value(dict(sorted(options.items())))
         mark.callback(callback)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FormatError
+from ..files.atomic import TEMPORARY_PREFIX, write_atomic
+from ..files.checksums import sha256_file
+from ..files.names import MANIFEST_SUM_NAME, MODEL_SUFFIXES
 from .arrays import dag_from_bytes, dag_to_bytes
 from .decoding import FORMAT_VERSION, check_version
-from .files import TEMPORARY_PREFIX, sha256_file, write_atomic
 from .folder import (
-    MANIFEST_SUM_NAME,
     manifest_problems,
     manifest_sum_problems,
     strangers,
@@ -127,7 +128,7 @@ def save_dag(dag: SymbolicDAG, path: str | os.PathLike[str]) -> None:
 
 def _suffix(path: str | os.PathLike[str]) -> str:
     suffix = Path(path).suffix.lower()
-    if suffix not in (".safetensors", ".json"):
+    if suffix not in MODEL_SUFFIXES:
         raise FormatError(
             f"{os.fspath(path)}: the name of a model file ends in .safetensors or .json, not in {suffix!r}"
         )

@@ -7,7 +7,7 @@ value is a JSON text with the labels of the model and a SHA-256 over those label
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,12 +15,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from ..dag import SymbolicDAG
 from ..errors import FormatError
+from ..graph import Graph
+from ..statespace.table import WeightTable
 from .decoding import FORMAT_VERSION, check_version
-
-if TYPE_CHECKING:
-    from ..dag import SymbolicDAG
-    from ..graph import Graph
 
 METADATA_KEY = "phasic_models"
 
@@ -219,8 +218,6 @@ def _read_arrays(found: dict[str, dict[str, Any]], tensors: dict[str, str], sour
 
 
 def _build(labels: Labels, arrays: dict[str, npt.NDArray[Any]], source: str) -> SymbolicDAG:
-    from ..dag import SymbolicDAG  # a later room: at import time it does not exist yet
-
     try:
         dag = SymbolicDAG(
             _graph(labels, arrays),
@@ -235,7 +232,6 @@ def _build(labels: Labels, arrays: dict[str, npt.NDArray[Any]], source: str) -> 
 
 def _graph(labels: Labels, arrays: dict[str, npt.NDArray[Any]]) -> Graph:
     from ..graph import Graph
-    from ..statespace.table import WeightTable
 
     graph = Graph.from_canonical_arrays(
         **{name: arrays[name] for name in _GRAPH},

@@ -7,13 +7,11 @@ import os
 import re
 from pathlib import Path
 
-from .files import sha256_file, write_atomic
+from ..files.atomic import write_atomic
+from ..files.checksums import sha256_file
+from ..files.names import FILE_SUFFIXES, MANIFEST_NAME, MANIFEST_SUM_NAME, MODEL_SUFFIXES
 from .records import Manifest, encode_manifest, read_manifest
 
-MANIFEST_NAME = "manifest.json"
-#: The checksum of the manifest, in the form of ``sha256sum``.
-MANIFEST_SUM_NAME = "manifest.sha256"
-_MODEL_SUFFIXES = (".json", ".meta", ".safetensors")
 # Texts that people put beside their models; no program reads them.
 _TEXTS = re.compile(r"(README|LICENSE|LICENCE|CHANGELOG|CITATION)(\.(md|txt|rst|cff))?\Z", re.IGNORECASE)
 
@@ -72,7 +70,7 @@ def manifest_problems(folder: str | os.PathLike[str], manifest: Manifest | None 
         else:
             if found != expected:
                 problems.append(f"{path}: altered or damaged: its checksum is {found}, the manifest says {expected}")
-    covered = {name.removesuffix(suffix) for name in manifest.checksums for suffix in (".json", ".safetensors")}
+    covered = {name.removesuffix(suffix) for name in manifest.checksums for suffix in MODEL_SUFFIXES}
     for model in manifest.models:
         if model.name not in covered and model.hash not in covered:
             problems.append(f"{root}: no checksum covers a file of the model {model.name!r}")
@@ -104,7 +102,7 @@ def strangers(folder: str | os.PathLike[str], manifest: Manifest) -> list[Path]:
     """
     stems = {name for model in manifest.models for name in (model.name, model.hash)}
     known = {MANIFEST_NAME, MANIFEST_SUM_NAME, *manifest.checksums}
-    known |= {stem + suffix for stem in stems for suffix in _MODEL_SUFFIXES}
+    known |= {stem + suffix for stem in stems for suffix in FILE_SUFFIXES}
     found = []
     for path in sorted(Path(folder).iterdir()):
         # A package manager may have linked a file to its own copy.

@@ -11,17 +11,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from ..errors import FormatError
+from ..files.atomic import write_atomic
+from ..files.names import name_problem
 from .decoding import FORMAT_VERSION, decode_json
-from .files import write_atomic
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Status = Literal["provisional", "verified", "retracted"]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
-# One path component that means the same on every system: no separators, drives, wildcards or control characters, no
-# trailing dot or space (Windows drops them), no leading dot (hidden files and "..").
-_FILE_NAME = re.compile(r"[^.\x00-\x1f\x7f<>:\"/\\|?*][^\x00-\x1f\x7f<>:\"/\\|?*]*(?<![. ])\Z")
 
 
 class Parameter(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -208,14 +206,16 @@ def decode_manifest(data: bytes, *, source: str = "<bytes>") -> Manifest:
     manifest = decode_json(data, Manifest, source, unversioned=FORMAT_VERSION)
     seen: set[str] = set()
     for index, model in enumerate(manifest.models):
-        if not _FILE_NAME.match(model.name):
-            raise FormatError(f"{source}: {model.name!r} cannot be a file name - at `$.models[{index}].name`")
+        if problem := name_problem(model.name):
+            raise FormatError(
+                f"{source}: {model.name!r} cannot be a file name: it {problem} - at `$.models[{index}].name`"
+            )
         if model.name in seen:
             raise FormatError(f"{source}: {model.name!r} is listed twice - at `$.models[{index}].name`")
         seen.add(model.name)
     for name, checksum in manifest.checksums.items():
-        if not _FILE_NAME.match(name):
-            raise FormatError(f"{source}: {name!r} cannot be a file name - at `$.checksums`")
+        if problem := name_problem(name):
+            raise FormatError(f"{source}: {name!r} cannot be a file name: it {problem} - at `$.checksums`")
         if not _CHECKSUM.match(checksum):
             raise FormatError(
                 f"{source}: {checksum!r} is not 'sha256:' and 64 hexadecimal digits - at `$.checksums[{name!r}]`"

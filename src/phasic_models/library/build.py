@@ -7,7 +7,6 @@ import hashlib
 import os
 import secrets
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ..errors import DownloadError, LibraryError
-from ..formats.files import TEMPORARY_PREFIX, sha256_file
+from ..files.atomic import TEMPORARY_PREFIX
+from ..files.checksums import sha256_file
 from .conda import PackageContent, package_differences, read_package, require_tools
 from .published import find_package, refusal
 from .upload import upload_packages

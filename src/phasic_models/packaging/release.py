@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import LibraryError
+from ..files.atomic import write_atomic
+from ..files.checksums import sha256_file
 from ..formats import manifest_problems, read_manifest
-from ..formats.files import sha256_file, write_atomic
 from ..library import (
     Library,
     LibraryBuild,
@@ -32,9 +33,9 @@ from ..library.dispatch import Runner, run_locally, run_on_dask
 from ..library.isolation import Workers
 from ..library.one_model import Task
 from ..library.shards import Part, build_shard, merging
-from ..remote.index import write_release_files
 from .channel import against, index_channel
 from .conda import ALL_PACKAGE, all_recipe_text, package_all, package_library, package_name, recipe_text, require_tools
+from .indexing import write_release_files
 from .tarball import pack_library, tarball_name
 from .versions import compatibility_text, version_due
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.stopping import check
 from ..errors import GraphError
 from .arrays import integer_rows, read_weights
 from .callbacks import initial_pairs
