@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phasic_models.dag import SymbolicDAG
-from phasic_models.evaluation.engine import Pattern, Plan
+from phasic_models.elimination.plan import Pattern, Plan
 from phasic_models.formats import dag_from_bytes, dag_to_bytes
 from phasic_models.graph import Graph
 from phasic_models.model import Model

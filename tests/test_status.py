@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from phasic_models.core import _core
+from phasic_models.core.refusals import check, theta_text
 from phasic_models.errors import (
     GraphError,
     InfiniteExpectationError,
@@ -13,7 +14,6 @@ from phasic_models.errors import (
     ParameterError,
     PhasicModelsError,
 )
-from phasic_models.evaluation.status import check, theta_text
 from phasic_models.graph import Graph
 from phasic_models.statespace.expr import params
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .elimination.plan import Plan
+from .elimination.symbolic import MAX_OPERATIONS, Pattern, default_memory, symbolic
 from .errors import FormatError
-from .evaluation.elimination import MAX_OPERATIONS, Pattern, default_memory, symbolic
-from .evaluation.engine import Plan
 from .statespace.owned import is_masked, own
 
 if TYPE_CHECKING:

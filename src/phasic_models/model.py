@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .core.refusals import check_earned
 from .core.threads import thread_count
+from .elimination.plan import Plan
 from .errors import NumericalError
 from .evaluation.arguments import (
     MAX_JOINT,
@@ -25,10 +27,8 @@ from .evaluation.arguments import (
     check_transform_arguments,
 )
 from .evaluation.distribution import evaluate
-from .evaluation.engine import Plan
 from .evaluation.epochs import PiecewiseModel
 from .evaluation.quantile import quantiles
-from .evaluation.status import check_earned
 from .evaluation.transforms import KilledChain, RewardedChain
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..elimination.plan import PER_JUMP
 from ..errors import NumericalError
 from . import squaring
-from .engine import PER_JUMP
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ..elimination.plan import Plan
     from ..graph import Graph
-    from .engine import Plan
 
     Floats = npt.NDArray[np.float64]
 

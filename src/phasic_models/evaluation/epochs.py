@@ -25,7 +25,7 @@ from .numbers import as_float_array
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from .engine import Plan
+    from ..elimination.plan import Plan
 
     Floats = npt.NDArray[np.float64]
 

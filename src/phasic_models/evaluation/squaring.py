@@ -300,7 +300,9 @@ def _product(left: Floats, right: Floats) -> Floats:
     large, small = _split(left)
     other_large, other_small = _split(right)
     mixed = _multiply(large, other_small) + _multiply(small, other_large)
-    product: Floats = _multiply(large, other_large) + (mixed + _multiply(small, other_small) * _SMALL_UNIT) * _SMALL_UNIT
+    product: Floats = (
+        _multiply(large, other_large) + (mixed + _multiply(small, other_small) * _SMALL_UNIT) * _SMALL_UNIT
+    )
     return product
 
 

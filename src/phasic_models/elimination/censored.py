@@ -9,14 +9,14 @@ import numpy as np
 
 from ..core._core import ffi, lib
 from ..core.binding import copy_of, into, out_of
+from ..core.refusals import check
 from ..core.stopping import holding, new_control, raise_if_stopped, run
 from ..errors import NumericalError
-from .status import check
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from .engine import Plan
+    from .plan import Plan
 
     Floats = npt.NDArray[np.float64]
 

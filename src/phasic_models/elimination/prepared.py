@@ -8,11 +8,11 @@ import numpy as np
 
 from ..core._core import ffi, lib
 from ..core.binding import into
+from ..core.refusals import check
 from ..core.stopping import new_control, raise_if_stopped, run
 from ..errors import FormatError
 from ..statespace.owned import own
-from .elimination import PATTERN_DTYPES, GraphArrays, Pattern, reporting
-from .status import check
+from .symbolic import PATTERN_DTYPES, GraphArrays, Pattern, reporting
 
 if TYPE_CHECKING:
     from ..graph import Graph

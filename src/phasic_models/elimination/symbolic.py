@@ -11,9 +11,9 @@ import numpy as np
 
 from ..core._core import ffi, lib
 from ..core.binding import copy_of, into
+from ..core.refusals import check
 from ..core.stopping import new_control, raise_if_stopped, run
 from ..errors import GraphError, NumericalError, ParameterError
-from .status import check
 
 if TYPE_CHECKING:
     import numpy.typing as npt

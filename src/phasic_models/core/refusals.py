@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..core._core import ffi, lib
-from ..errors import (
-    GraphError,
-    InfiniteExpectationError,
-    NumericalError,
-    ParameterError,
-    PhasicModelsError,
-)
+from ..errors import GraphError, InfiniteExpectationError, NumericalError, ParameterError, PhasicModelsError
+from ._core import ffi, lib
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..graph import Graph
-
     Floats = npt.NDArray[np.float64]
 
 
-def _state_text(graph: Graph, vertex: int) -> str:
+class ChainView(Protocol):
+    """What a message says of a graph."""
+
+    @property
+    def state_array(self) -> npt.NDArray[np.int64]:
+        """States, shape (V, state_length)."""
+        ...
+
+    @property
+    def edge_ptr(self) -> npt.NDArray[np.int64]:
+        """First edge of each vertex, shape (V + 1,)."""
+        ...
+
+    @property
+    def edge_target(self) -> npt.NDArray[np.int32]:
+        """Target of each edge."""
+        ...
+
+    @property
+    def edge_slot(self) -> npt.NDArray[np.int32]:
+        """Weight of each edge, by number."""
+        ...
+
+    @property
+    def param_names(self) -> tuple[str, ...]:
+        """Names of the parameters."""
+        ...
+
+    @property
+    def discrete(self) -> bool:
+        """Whether time goes in whole steps."""
+        ...
+
+    def vertices_length(self) -> int:
+        """Return the number of vertices."""
+        ...
+
+
+def _state_text(graph: ChainView, vertex: int) -> str:
     if vertex == 0:
         return "the starting vertex"
     return f"state ({', '.join(map(str, graph.state_array[vertex].tolist()))})"
 
 
-def _slot_text(graph: Graph, slot: int) -> str:
+def _slot_text(graph: ChainView, slot: int) -> str:
     """Describe the first edge that has this weight."""
     edge = int(np.flatnonzero(graph.edge_slot == slot)[0])
     source = int(np.searchsorted(graph.edge_ptr, edge, side="right")) - 1
@@ -37,7 +67,7 @@ def _slot_text(graph: Graph, slot: int) -> str:
     return f"the transition from {_state_text(graph, source)} to {_state_text(graph, target)}"
 
 
-def _negative_text(graph: Graph, theta: Floats | None, row: int) -> str:
+def _negative_text(graph: ChainView, theta: Floats | None, row: int) -> str:
     """Name the first negative parameter, the likely cause of a negative weight; empty if there is none."""
     negative = np.flatnonzero(theta[row] < 0) if theta is not None else np.empty(0, dtype=np.intp)
     if theta is None or negative.size == 0:
@@ -73,7 +103,7 @@ def _infinite_text(state: str, at: str, why: float) -> str:
     )
 
 
-def check_earned(graph: Graph, theta: Floats, sojourn: Floats, rewards: Floats) -> None:
+def check_earned(graph: ChainView, theta: Floats, sojourn: Floats, rewards: Floats) -> None:
     """Raise the error of an expectation that is infinite: a reward, (m, V), where a sojourn time, (batch, V), is."""
     earned = np.isinf(sojourn) & (rewards > 0).any(axis=0)
     if earned.any():
@@ -82,7 +112,7 @@ def check_earned(graph: Graph, theta: Floats, sojourn: Floats, rewards: Floats) 
         raise InfiniteExpectationError(text)
 
 
-def check(status: int, where: Any, graph: Graph, theta: Floats | None = None, times: Floats | None = None) -> None:
+def check(status: int, where: Any, graph: ChainView, theta: Floats | None = None, times: Floats | None = None) -> None:
     """Raise the exception of a status code.
 
     Parameters

@@ -13,12 +13,12 @@ import numpy as np
 
 from ..core._core import ffi, lib
 from ..core.binding import into, out_of
+from ..core.refusals import check, theta_text
 from ..core.stopping import holding, new_control, raise_if_stopped, run
 from ..core.threads import run_parts, useful
 from ..errors import NumericalError
-from .elimination import GraphArrays, Pattern, default_memory, symbolic
 from .prepared import LANES, Prepared, Scratch
-from .status import check, theta_text
+from .symbolic import GraphArrays, Pattern, default_memory, symbolic
 
 if TYPE_CHECKING:
     import numpy.typing as npt
