@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._core import ffi, lib
+from .native import ffi, lib
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import GraphError, InfiniteExpectationError, NumericalError, ParameterError, PhasicModelsError
-from ._core import ffi, lib
+from .native import ffi, lib
 
 if TYPE_CHECKING:
     import numpy.typing as npt

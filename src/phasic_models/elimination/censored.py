@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core._core import ffi, lib
 from ..core.binding import copy_of, into, out_of
+from ..core.native import ffi, lib
 from ..core.refusals import check
 from ..core.stopping import holding, new_control, raise_if_stopped, run
 from ..errors import NumericalError

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core._core import ffi, lib
 from ..core.binding import into, out_of
+from ..core.native import ffi, lib
 from ..core.refusals import check, theta_text
 from ..core.stopping import holding, new_control, raise_if_stopped, run
 from ..core.threads import run_parts, useful

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core._core import ffi, lib
 from ..core.binding import into
+from ..core.native import ffi, lib
 from ..core.refusals import check
 from ..core.stopping import new_control, raise_if_stopped, run
 from ..errors import FormatError
