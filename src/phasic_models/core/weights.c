@@ -48,7 +48,8 @@ static int evaluate(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n
             for (int32_t s = 0; s < p->n_slots; s++) {
                 double *w = &ws->slot[(int64_t)s * ws->lanes + l];
                 /* Double-double makes a NaN of what is infinite. */
-                *w = isinf(*w) ? *w : pm_value(more, more->slot, s);
+                const double value = pm_value(more, more->slot, s);
+                *w = isnan(value) && isinf(*w) ? *w : value;
             }
         }
     }
