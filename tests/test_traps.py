@@ -421,9 +421,7 @@ def test_the_error_says_which_and_why():
 def rare(discrete):
     """Repaired again and again in 1 and 2, and at rates far below left for 3, a trap at θ₂ = 0, or for 4.
 
-    In 4 as much is earned at once.
-
-    From 5 nearly all goes to 1, so that what is earned in 5 and afterwards is nearly uncorrelated.
+    In 4 as much is earned at once. From 5 nearly all goes to 1, so that what is earned in 5 and afterwards is nearly uncorrelated.
 
     Without the weight of zero, every way out would lead through 4.
     """

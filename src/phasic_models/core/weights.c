@@ -46,7 +46,10 @@ static int evaluate(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n
                 return status;
             }
             for (int32_t s = 0; s < p->n_slots; s++) {
-                ws->slot[(int64_t)s * ws->lanes + l] = pm_value(more, more->slot, s);
+                double *w = &ws->slot[(int64_t)s * ws->lanes + l];
+                /* Double-double makes a NaN of what is infinite. */
+                const double value = pm_value(more, more->slot, s);
+                *w = isnan(value) && isinf(*w) ? *w : value;
             }
         }
     }
