@@ -271,6 +271,40 @@ def test_branch_lengths_in_a_bottleneck():
     assert past.moments(theta, 3, spoilt).tolist() == past.moments(theta, 3, lineages).tolist()
 
 
+FLICKERS = {
+    "discrete": ({0: [((1,), 0.9), ((2,), 3e-6)], 1: [((0,), 0.3), ((2,), 1.7e-6)], 2: []}, True),
+    "continuous": ({0: [((1,), 0.9), ((2,), 3e-6)], 1: [((0,), 0.3), ((2,), 1.7e-6)], 2: []}, False),
+    "ring": ({0: [((1,), 0.77), ((2,), 1e-7)], 1: [((3,), 0.31)], 3: [((0,), 0.123)], 2: []}, True),
+}
+
+
+@pytest.mark.parametrize("name", FLICKERS)
+def test_nothing_is_lost_over_many_jumps(name):
+    """An epoch of 1e5 and more jumps that changes nothing: moments as by elimination, probabilities as in one stretch."""
+    edges, discrete = FLICKERS[name]
+    model = Graph(lambda s: edges[int(s[0])], ipv=[0], discrete=discrete).model()
+    rewards = np.where(model.states[:, 0] == 1, 2.0, 0.5)
+    for change in (1.0e5, 3.0e5):
+        past = model.epochs([0.0, change])
+        same = np.zeros((2, 0))
+        assert past.moments(same, 4) == pytest.approx(model.moments([], 4), rel=1e-13)
+        assert past.moments(same, 3, rewards * 2) == pytest.approx(model.moments([], 3, rewards * 2), rel=1e-13)
+        times = change + np.array([1.0, 1e3, 1e6])
+        for what in ("pdf", "cdf", "sf"):
+            assert getattr(past, what)(same, times) == pytest.approx(getattr(model, what)([], times), rel=1e-13)
+
+
+def test_small_masses_and_large_rewards_are_carried():
+    """Almost all is absorbed before the second epoch ends, and what is left has earned much."""
+    past = stages(1).epochs([0.0, 1.0, 300.0])
+    theta = [[1.0], [1.0], [1.0]]
+    rewards = np.full(past._plan.graph.vertices_length(), 1e12)
+    orders = np.arange(1, 13)
+    expected = [math.factorial(j) * 1e12**j for j in orders.tolist()]
+    assert past.moments(theta, 12, rewards) == pytest.approx(expected, rel=1e-12)
+    assert past.sf(theta, 650.0) == pytest.approx(math.exp(-650.0), rel=1e-12)
+
+
 def test_discrete_closed_form():
     """Never in the first three steps, then geometric."""
     past = stages(1, discrete=True).epochs([0.0, 3.0])

@@ -1,6 +1,7 @@
 """Chains made from chains: rewards in the place of time, and a clock that rings."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_moments_of_the_transformed_chain_are_rewarded_moments(chain, theta, see
     model = chain.graph().model()
     by_vertex, _ = rewards_of(model, chain, seed, [0, 0, 1, 2, 3] if chain.discrete else [0.0, 0.5, 1.0, 7.0])
     rewarded = transforms.RewardedChain(model.dag.plan, by_vertex)
-    got = rewarded.plan.moments(rewarded.theta(theta), 3, None, 1)[0]
+    got = rewarded.plan.moments(rewarded.theta(theta)[0], 3, None, 1)[0]
     assert got == pytest.approx(model.moments(theta[0], 3, by_vertex), rel=1e-10)
 
 
@@ -152,6 +153,42 @@ def test_discrete_rewards_step_by_step(chain, seed):
     got = model.pdf([], np.arange(top + 1), by_vertex)
     assert got == pytest.approx(pmf, abs=1e-13)
     assert model.cdf([], np.arange(top + 1), by_vertex) == pytest.approx(np.cumsum(pmf), abs=1e-12)
+
+
+def test_a_tiny_chance_to_stay_keeps_its_digits():
+    """Two edges to absorption whose sum as a float says no more of staying than that it is small."""
+    ways = (0.0909090909090909, 0.909090909090909)
+    model = Graph(
+        lambda s: [((1, 0), ways[0]), ((-1, 0), ways[1])] if s[0] == 0 else [], ipv=[((0, 0), 1.0)], discrete=True
+    ).model()
+    ones, twice = np.ones(model.states.shape[0]), np.full(model.states.shape[0], 2.0)
+    stay = 1 - Fraction(ways[0]) - Fraction(ways[1])
+    for k in (1, 2, 5):
+        assert model.sf([], k, ones) == pytest.approx(float(stay**k), rel=1e-14)
+        assert model.sf([], 2 * k, twice) == pytest.approx(float(stay**k), rel=1e-14)
+    assert model.pdf([], 2, ones) == pytest.approx(float(stay * (1 - stay)), rel=1e-14)
+
+
+@pytest.mark.parametrize("back", [0.25, 1e-17, 1e-100])
+def test_the_way_back_by_states_without_reward(back):
+    """0 steps on to 1 for sure, which earns nothing and comes back with a small probability: 0 stays so, and not by rounding."""
+    model = Graph(
+        lambda s: {0: [((1,), 1.0)], 1: [((0,), back), ((2,), 1.0 - back)], 2: []}[int(s[0])], ipv=[0], discrete=True
+    ).model()
+    for reward in (1, 3):
+        rewards = np.where((model.states[:, 0] == 0) & (np.arange(model.states.shape[0]) > 0), float(reward), 0.0)
+        assert model.sf([], reward, rewards) == pytest.approx(back, rel=1e-14)
+        assert model.pdf([], 2 * reward, rewards) == pytest.approx(back * (1.0 - back), rel=1e-14)
+
+
+@pytest.mark.parametrize("leave", [0.3, 0.9090909090909091, 1e-9])
+def test_no_mass_between_the_multiples_of_a_reward(leave):
+    model = Graph(lambda s: [((0,), leave)] if s[0] else [], ipv=[1], discrete=True).model()
+    rewards = np.where(model.states[:, 0] == 1, 3.0, 0.0)
+    steps = np.arange(3000)
+    between = steps % 3 != 0
+    assert not model.pdf([], steps, rewards)[between].any()
+    assert model.pdf([], 3 * steps[1:], rewards) == pytest.approx(leave * (1 - leave) ** (steps[1:] - 1), rel=1e-12)
 
 
 def test_a_discrete_reward_counts_several_steps():

@@ -20,7 +20,7 @@ static void sojourn_is_kept(void) {
         double *weights = pm_alloc(2 * edge_ptr[n_rows], sizeof *weights);
         double sojourn[2 * CHAIN_VERTICES];
         REQUIRE(weights != NULL);
-        CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 2, theta, weights, NULL), PM_OK);
+        CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 2, theta, weights, NULL, NULL), PM_OK);
         CHECK_INT(pm_sojourn(c->plan, c->one, 2, theta, sojourn, NULL), PM_OK);
         CHECK_INT(vertices[0], 0);
         for (int t = 0; t < 2; t++) {
@@ -70,9 +70,9 @@ static void refused(void) {
     double out[8];
     pm_where where;
     const double theta[] = {1.0, 1.0, -1.0};
-    CHECK_INT(pm_censored_weights(c->plan, c->eight, watched, 1, theta, out, &where), PM_E_ARGUMENT);
-    CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 1, theta + 2, out, &where), PM_E_NEGATIVE);
-    CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 1, theta, out, &where), PM_OK);
+    CHECK_INT(pm_censored_weights(c->plan, c->eight, watched, 1, theta, out, NULL, &where), PM_E_ARGUMENT);
+    CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 1, theta + 2, out, NULL, &where), PM_E_NEGATIVE);
+    CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 1, theta, out, NULL, &where), PM_OK);
     pm_censored_free(watched);
     pm_censored_free(NULL);
     chain_free(c);
@@ -118,7 +118,7 @@ static void a_trap_counts_as_absorption(void) {
     const double lost[] = {3.0, 1.0, 1.0, 3.0};
     const double onward[] = {0.0, 1.0, 1.0, 0.0};
     for (int t = 0; t < 4; t++) {
-        CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 1, theta[t], out, NULL), PM_OK);
+        CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 1, theta[t], out, NULL, NULL), PM_OK);
         CHECK(between(watched, out, 0, 1) == 1.0);
         CHECK_CLOSE(between(watched, out, 1, 3), lost[t], 1e-15);
         CHECK_CLOSE(between(watched, out, 1, 2), onward[t], 1e-15);

@@ -87,14 +87,14 @@ static int try_gradient(void) {
 }
 
 static int try_distribution(void) {
-    return pm_uniform_eval(c->plan, c->one, kept, 2, theta, NULL, 2, times, 1e-10, 1000000, out, more, more + 100, NULL);
+    return pm_uniform_eval(c->plan, c->one, kept, 2, theta, NULL, NULL, 2, times, 1e-10, 1000000, out, more, more + 100, NULL);
 }
 
 static int try_fresh_distribution(void) {
     pm_uniform *u = NULL;
     int status = pm_uniform_new(c->plan, &u);
     if (status == PM_OK) {
-        status = pm_uniform_eval(c->plan, c->one, u, 2, theta, NULL, 2, times, 1e-10, 1000000, out, more, more + 100, NULL);
+        status = pm_uniform_eval(c->plan, c->one, u, 2, theta, NULL, NULL, 2, times, 1e-10, 1000000, out, more, more + 100, NULL);
     }
     pm_uniform_free(u);
     return status;
@@ -238,13 +238,13 @@ static void scratch_after_a_refusal(void) {
     double second[2];
     for (int64_t n = 0; n < 3; n++) {
         REQUIRE(pm_uniform_new(c->plan, &kept) == PM_OK);
-        CHECK_INT(pm_uniform_eval(c->plan, c->one, kept, 1, theta, NULL, 1, times, 1e-10, 1000000, first, NULL, NULL, NULL), PM_OK);
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, kept, 1, theta, NULL, NULL, 1, times, 1e-10, 1000000, first, NULL, NULL, NULL), PM_OK);
         test_fail_only(n);
-        CHECK_INT(pm_uniform_eval(c->plan, c->one, kept, 1, theta, NULL, 2, (const double[]){1.0, 1e4}, 1e-10, 10000000, out, NULL, NULL,
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, kept, 1, theta, NULL, NULL, 2, (const double[]){1.0, 1e4}, 1e-10, 10000000, out, NULL, NULL,
                                   NULL),
                   PM_E_MEMORY);
         test_fail_from(-1);
-        CHECK_INT(pm_uniform_eval(c->plan, c->one, kept, 1, theta, NULL, 1, times, 1e-10, 1000000, second, NULL, NULL, NULL), PM_OK);
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, kept, 1, theta, NULL, NULL, 1, times, 1e-10, 1000000, second, NULL, NULL, NULL), PM_OK);
         CHECK(first[0] == second[0]);
         pm_uniform_free(kept);
     }

@@ -215,7 +215,7 @@ static void the_graph_alone(void) {
             pm_uniform *u = NULL;
             pm_sampler *s = NULL;
             REQUIRE(pm_uniform_new(plans[i], &u) == PM_OK);
-            CHECK_INT(pm_uniform_eval(plans[i], spaces[i], u, 1, theta, NULL, 4, times, 1e-12, 1000000, to[0], to[0] + 4, to[0] + 8, NULL),
+            CHECK_INT(pm_uniform_eval(plans[i], spaces[i], u, 1, theta, NULL, NULL, 4, times, 1e-12, 1000000, to[0], to[0] + 4, to[0] + 8, NULL),
                       PM_OK);
             CHECK_INT(pm_uniform_grad(plans[i], spaces[i], u, 1, theta, 4, times, 1e-12, 1000000, to[1], to[1] + 4, NULL), PM_OK);
             REQUIRE(pm_sampler_new(plans[i], &s) == PM_OK);

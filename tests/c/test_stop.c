@@ -80,13 +80,13 @@ static int run_sojourn(void) { return pm_sojourn(c->plan, c->eight, 2, theta, ou
 static int run_covariance(void) { return pm_covariance(c->plan, c->eight, 2, theta, 3, rewards, out, more, NULL); }
 static int run_gradient(void) { return pm_moments_grad(c->plan, c->eight, 2, theta, 3, NULL, out, more, NULL); }
 static int run_rate(void) { return pm_uniform_rate(c->plan, c->one, 2, theta, out, NULL); }
-static int run_censored(void) { return pm_censored_weights(c->plan, c->one, censored, 2, theta, out, NULL); }
+static int run_censored(void) { return pm_censored_weights(c->plan, c->one, censored, 2, theta, out, NULL, NULL); }
 static int run_sampler_set(void) { return pm_sampler_set(c->plan, c->one, sampler, theta, NULL, NULL); }
 
 static int run_draw(void) { return pm_sampler_draw(c->plan, sampler, 7, 0, 20, 100000, &a.control, out, NULL); }
 
 static int run_distribution(void) {
-    return pm_uniform_eval(c->plan, c->one, uniform, 2, theta, NULL, 2, times, 1e-10, 1000000, out, more, more + 100, NULL);
+    return pm_uniform_eval(c->plan, c->one, uniform, 2, theta, NULL, NULL, 2, times, 1e-10, 1000000, out, more, more + 100, NULL);
 }
 
 static int run_distribution_grad(void) {

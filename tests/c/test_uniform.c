@@ -11,7 +11,7 @@ static double sf[MAX_TIMES];
 static pm_where where;
 
 static int eval(chain *c, pm_uniform *u, int64_t n_times, const double *times) {
-    return pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, n_times, times, 1e-14, 1000000, pdf, cdf, sf, &where);
+    return pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, NULL, n_times, times, 1e-14, 1000000, pdf, cdf, sf, &where);
 }
 
 static void exponential(void) {
@@ -166,7 +166,7 @@ static void rounding_does_not_add_up(void) {
     pm_uniform *u = NULL;
     REQUIRE(pm_uniform_new(c->plan, &u) == PM_OK);
     const double times[] = {5e6};
-    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, 1, times, 1e-13, 10000000, pdf, cdf, sf, &where), PM_OK);
+    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, NULL, 1, times, 1e-13, 10000000, pdf, cdf, sf, &where), PM_OK);
     CHECK_CLOSE(pdf[0], 3.216628673430602e-10, 3e-13);
     CHECK_CLOSE(cdf[0], 0.001613518360445152, 3e-13);
     pm_uniform_free(u);
@@ -198,14 +198,14 @@ static void arguments_that_are_refused(void) {
     const double t[] = {1.0};
     const double tols[] = {0.0, 1.0, -1.0, TEST_NAN, TEST_INFINITY};
     for (int i = 0; i < 5; i++) {
-        CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, 1, t, tols[i], 100, pdf, cdf, sf, NULL), PM_E_ARGUMENT);
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, NULL, 1, t, tols[i], 100, pdf, cdf, sf, NULL), PM_E_ARGUMENT);
     }
-    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, 1, t, 1e-10, 0, pdf, cdf, sf, NULL), PM_E_ARGUMENT);
-    CHECK_INT(pm_uniform_eval(c->plan, c->eight, u, 1, NULL, NULL, 1, t, 1e-10, 100, pdf, cdf, sf, NULL), PM_E_ARGUMENT);
+    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, NULL, 1, t, 1e-10, 0, pdf, cdf, sf, NULL), PM_E_ARGUMENT);
+    CHECK_INT(pm_uniform_eval(c->plan, c->eight, u, 1, NULL, NULL, NULL, 1, t, 1e-10, 100, pdf, cdf, sf, NULL), PM_E_ARGUMENT);
     CHECK_INT(pm_uniform_rate(c->plan, c->eight, 1, NULL, pdf, NULL), PM_E_ARGUMENT);
-    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, 0, NULL, 1e-10, 100, NULL, NULL, NULL, NULL), PM_OK);
-    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 0, NULL, NULL, 1, t, 1e-10, 100, pdf, cdf, sf, NULL), PM_OK);
-    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, 1, t, 1e-10, 100, NULL, NULL, NULL, NULL), PM_OK);
+    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, NULL, 0, NULL, 1e-10, 100, NULL, NULL, NULL, NULL), PM_OK);
+    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 0, NULL, NULL, NULL, 1, t, 1e-10, 100, pdf, cdf, sf, NULL), PM_OK);
+    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, NULL, 1, t, 1e-10, 100, NULL, NULL, NULL, NULL), PM_OK);
     pm_uniform_free(u);
     chain_free(c);
 }
@@ -224,10 +224,10 @@ static void the_limit_of_steps(void) {
     const double theta[] = {1.0, 1e6};
     const double t[] = {1.0, 50.0};
     double out[4];
-    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 2, theta, NULL, 2, t, 1e-10, 10000, out, NULL, NULL, &where), PM_E_LIMIT);
+    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 2, theta, NULL, NULL, 2, t, 1e-10, 10000, out, NULL, NULL, &where), PM_E_LIMIT);
     CHECK_INT(where.a, 1);
     CHECK(where.value > 5e7);
-    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, theta, NULL, 2, t, 1e-10, 10000, out, NULL, NULL, &where), PM_OK);
+    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, theta, NULL, NULL, 2, t, 1e-10, 10000, out, NULL, NULL, &where), PM_OK);
     pm_uniform_free(u);
     chain_free(c);
 }
@@ -284,7 +284,7 @@ static void initial_that_sums_to_zero(void) {
     const double theta[] = {1.0, 0.0};
     const double t[] = {1.0};
     double out[2];
-    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 2, theta, NULL, 1, t, 1e-10, 1000, out, NULL, NULL, &where), PM_E_INITIAL);
+    CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 2, theta, NULL, NULL, 1, t, 1e-10, 1000, out, NULL, NULL, &where), PM_E_INITIAL);
     CHECK_INT(where.a, 1);
     pm_uniform_free(u);
     chain_free(c);
@@ -303,8 +303,8 @@ static void reuse(void) {
         double b[6];
         pm_uniform *fresh = NULL;
         REQUIRE(pm_uniform_new(c->plan, &fresh) == PM_OK);
-        CHECK_INT(pm_uniform_eval(c->plan, c->one, used, 1, theta, NULL, 2, times, 1e-12, 100000, a, a + 2, a + 4, NULL), PM_OK);
-        CHECK_INT(pm_uniform_eval(c->plan, c->one, fresh, 1, theta, NULL, 2, times, 1e-12, 100000, b, b + 2, b + 4, NULL), PM_OK);
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, used, 1, theta, NULL, NULL, 2, times, 1e-12, 100000, a, a + 2, a + 4, NULL), PM_OK);
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, fresh, 1, theta, NULL, NULL, 2, times, 1e-12, 100000, b, b + 2, b + 4, NULL), PM_OK);
         for (int j = 0; j < 6; j++) {
             CHECK(a[j] == b[j]);
         }

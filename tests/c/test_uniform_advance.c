@@ -54,7 +54,7 @@ static void stretches(void) {
         CHECK_CLOSE(mass, 1.0, 1e-13);
         const double t[] = {7.0};
         double cdf = 0.0;
-        CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, theta, NULL, 1, t, 1e-14, 100000, NULL, &cdf, NULL, NULL), PM_OK);
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, theta, NULL, NULL, 1, t, 1e-14, 100000, NULL, &cdf, NULL, NULL), PM_OK);
         CHECK_CLOSE(once[0], cdf, 1e-12);
         /* Long after all is over, entry 0 of each level holds a moment. */
         advance(c, u, theta, discrete ? 20000.0 : 2000.0, r, once);

@@ -43,14 +43,14 @@ static void random_chains(void) {
         double plain[T];
         double grad[T][P];
         CHECK_INT(pm_uniform_grad(c->plan, c->one, u, 1, theta, T, t, 1e-13, 100000, out, grad[0], &where), PM_OK);
-        CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, theta, NULL, T, t, 1e-13, 100000, plain, NULL, NULL, &where), PM_OK);
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, theta, NULL, NULL, T, t, 1e-13, 100000, plain, NULL, NULL, &where), PM_OK);
         for (int j = 0; j < P; j++) {
             double side[4][T];
             const double h = 1e-3 * theta[j];
             for (int s = 0; s < 4; s++) {
                 double moved[P] = {theta[0], theta[1]};
                 moved[j] += h * (double[]){-2.0, -1.0, 1.0, 2.0}[s];
-                CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, moved, NULL, T, t, 1e-13, 100000, side[s], NULL, NULL, &where), PM_OK);
+                CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, moved, NULL, NULL, T, t, 1e-13, 100000, side[s], NULL, NULL, &where), PM_OK);
             }
             for (int i = 0; i < T; i++) {
                 CHECK_CLOSE(out[i], plain[i], 1e-13);

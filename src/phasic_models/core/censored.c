@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pm_internal.h"
+#include "uniform.h"
 
 struct pm_censored {
     int32_t n;           /* rows of the plan */
@@ -255,8 +255,20 @@ static int remove_rows(const pm_plan *p, pm_workspace *ws, pm_censored *c, int64
     return PM_OK;
 }
 
+/*
+ * Probability to stay in row i, which has been reduced: what its edges leave, to twice the digits, and the way back, which is added and
+ * not subtracted. So it has all its digits even where the sum of the reduced row says no more than that it is small.
+ */
+static double stay_in(const pm_plan *p, const pm_workspace *ws, const pm_censored *c, int32_t i) {
+    double high = 0.0;
+    double low = 0.0;
+    pm_leaving(p, ws, c->row_at[i], 1.0, &high, &low);
+    const double stay = (1.0 - high) - low;
+    return (stay > 0.0 ? stay : 0.0) + c->acc[i];
+}
+
 int pm_censored_weights(const pm_plan *p, pm_workspace *ws, pm_censored *c, int64_t n_theta, const double *theta, double *out,
-                        pm_where *where) {
+                        double *stay, pm_where *where) {
     if (ws->lanes != 1) {
         return PM_E_ARGUMENT;
     }
@@ -277,6 +289,9 @@ int pm_censored_weights(const pm_plan *p, pm_workspace *ws, pm_censored *c, int6
             const double leave = reduce_row(p, ws, c, i);
             if (pm_stop(ws->control, work_of_row(&c->fill, i))) {
                 return PM_E_STOPPED;
+            }
+            if (stay != NULL) {
+                stay[t * c->n_rows + r] = stay_in(p, ws, c, i);
             }
             for (int64_t e = c->edge_ptr[r]; e < c->edge_ptr[r + 1]; e++) {
                 const int32_t target = c->edge_target[e];

@@ -274,10 +274,11 @@ void pm_uniform_free(pm_uniform *uniform);
  * Every term is positive; what is cut off is at most tol x value where the value exceeds 1e-300, and rounding is below 1e-12 x value
  * down to 1e-280 and over 2e7 jumps. max_steps bounds the number of
  * steps (PM_E_LIMIT, where.value: the steps needed). workspace: one lane. initial: NULL for that of the graph, or the mass in each
- * vertex at time 0, (n_vertices), with the mass that is absorbed already in entry 0.
+ * vertex at time 0, (n_vertices), with the mass that is absorbed already in entry 0. stay: NULL, or for a discrete graph the
+ * probability to stay in each vertex, (n_theta, n_vertices), where it is known to more digits than one minus the sum of its edges.
  */
 int pm_uniform_eval(const pm_plan *plan, pm_workspace *workspace, pm_uniform *uniform, int64_t n_theta, const double *theta,
-                    const double *initial, int64_t n_times, const double *times, double tol, int64_t max_steps, double *pdf, double *cdf, double *sf,
+                    const double *initial, const double *stay, int64_t n_times, const double *times, double tol, int64_t max_steps, double *pdf, double *cdf, double *sf,
                     pm_where *where);
 
 /*
@@ -318,11 +319,12 @@ void pm_censored_free(pm_censored *censored);
 void pm_censored_edges(const pm_censored *censored, int32_t *n_rows, const int32_t **vertices, const int64_t **edge_ptr,
                        const int32_t **edge_target);
 /*
- * Weights of its edges: out (n_theta, n_edges). A trap among the others counts as absorption. workspace: one lane; scratch inside
- * `censored`, so one thread at a time.
+ * Weights of its edges: out (n_theta, n_edges). stay: NULL, or for a discrete graph the probability to stay in each row,
+ * (n_theta, n_rows): that of the vertex itself, and to come back to it by others only. A trap among the others counts as absorption.
+ * workspace: one lane; scratch inside `censored`, so one thread at a time.
  */
 int pm_censored_weights(const pm_plan *plan, pm_workspace *workspace, pm_censored *censored, int64_t n_theta, const double *theta,
-                        double *out, pm_where *where);
+                        double *out, double *stay, pm_where *where);
 
 /* ---- samples ------------------------------------------------------------------------------------------------------------ */
 

@@ -13,6 +13,8 @@
 
 #include "uniform.h"
 
+/* Rounding of the sum of the probabilities out of a state. */
+#define STAY_ROUNDING 0x1p-44
 
 void pm_uniform_free(pm_uniform *u) {
     if (u != NULL) {
@@ -155,7 +157,7 @@ void pm_uniform_trim(pm_uniform *u) {
 }
 
 /* Sum with four running totals, so that additions need not wait for each other. */
-static double total_mass(const double *v, int32_t n) {
+double pm_uniform_sum(const double *v, int32_t n) {
     double s[4] = {0.0, 0.0, 0.0, 0.0};
     int32_t i = 0;
     for (; i + 4 <= n; i += 4) {
@@ -194,20 +196,25 @@ static int set_initial(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, 
     return PM_OK;
 }
 
+void pm_leaving(const pm_plan *p, const pm_workspace *ws, int32_t row, double scale, double *high, double *low) {
+    double sum = 0.0;
+    double rounding = 0.0;
+    for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
+        pm_add_exactly(&sum, &rounding, ws->slot[p->graph.edge_slot[e]] / scale);
+    }
+    *high = sum + rounding;
+    *low = (sum - *high) + rounding;
+}
+
 /*
  * How a state is left: c = change + change_low is minus the probability to leave where that is at most a half (base 1), else the
  * probability to stay (base 0), so that base + c has no cancellation. The sum is that of Neumaier (1974): the probabilities out of
  * a state and the one to stay must add up to one far beyond the rounding of each.
  */
 static void set_leaving(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, int32_t i, double scale) {
-    const int32_t row = u->row_of[i];
-    double sum = 0.0;
+    double high = 0.0;
     double low = 0.0;
-    for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
-        pm_add_exactly(&sum, &low, ws->slot[p->graph.edge_slot[e]] / scale);
-    }
-    const double high = sum + low;
-    low = (sum - high) + low;
+    pm_leaving(p, ws, u->row_of[i], scale, &high, &low);
     if (high <= 0.5) {
         u->base[i] = 1.0;
         u->change[i] = -high;
@@ -215,8 +222,16 @@ static void set_leaving(const pm_plan *p, const pm_workspace *ws, pm_uniform *u,
         return;
     }
     const double rest = 1.0 - high; /* exact */
-    const double stay = rest - low;
     u->base[i] = 0.0;
+    if (u->stay != NULL) {
+        /* By how much edges and stay miss one is the rounding of the edges; more says that they were given like that. */
+        const double stay = u->stay[p->pattern.order[u->row_of[i]]];
+        const double missing = (rest - stay) - low;
+        u->change[i] = stay;
+        u->change_low[i] = fabs(missing) <= STAY_ROUNDING ? missing : 0.0;
+        return;
+    }
+    const double stay = rest - low;
     u->change[i] = stay > 0.0 ? stay : 0.0;
     u->change_low[i] = stay > 0.0 ? (rest - stay) - low : 0.0;
 }
@@ -243,10 +258,11 @@ static int set_chain(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, in
     return PM_OK;
 }
 
-int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *initial, int64_t theta_index, pm_where *where) {
+int pm_uniform_set_clock(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *initial, double least, int64_t theta_index,
+                         pm_where *where) {
     const double q = pm_largest_rate(p, ws);
     /* A little more than the largest rate, so that every state may stay: rounding could not be made up for otherwise. */
-    u->rate = p->graph.discrete ? q : q * (1.0 + 0x1p-10);
+    u->rate = p->graph.discrete ? q : fmax(q * (1.0 + 0x1p-10), least);
     u->control = ws->control;
     u->steps = 0;
     u->exhausted = 0;
@@ -266,7 +282,7 @@ int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const doub
         }
     }
     memset(u->now_low, 0, (size_t)u->n * sizeof *u->now_low);
-    u->sum = total_mass(u->now, u->n);
+    u->sum = pm_uniform_sum(u->now, u->n);
     u->total = u->absorbed_at_once + u->sum;
     u->mass = u->sum * PM_MASS_UNIT;
     u->mass_low = 0.0;
@@ -274,6 +290,10 @@ int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const doub
     u->factor = 1.0;
     u->dither = 0.0;
     return set_chain(p, ws, u, theta_index, where);
+}
+
+int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *initial, int64_t theta_index, pm_where *where) {
+    return pm_uniform_set_clock(p, ws, u, initial, 0.0, theta_index, where);
 }
 
 int pm_uniform_reserve(pm_uniform *u, int64_t steps) {
@@ -303,10 +323,7 @@ int pm_uniform_reserve(pm_uniform *u, int64_t steps) {
  */
 static void survive(pm_uniform *u, double sum) {
     if (u->share <= 0.5) {
-        const double term = u->mass_low - u->mass * u->share;
-        const double mass = u->mass + term;
-        u->mass_low = (u->mass - mass) + term;
-        u->mass = mass;
+        pm_carry_on(&u->mass, &u->mass_low, -u->mass * u->share);
     } else {
         u->mass = (u->mass + u->mass_low) * (sum / (u->sum * u->factor));
         u->mass_low = 0.0;
@@ -324,49 +341,48 @@ static double next_factor(pm_uniform *u) {
     return sum >= DBL_MIN ? (0.5 + 0.5 * u->dither) / sum : 1.0;
 }
 
-/* Adds the mass absorbed in step k to what was absorbed before, with the rounding carried along (Kahan 1965). */
-static double absorb(pm_uniform *u, int64_t k, double scale) {
-    if (k == 0) {
+/* Adds the mass absorbed in the last jump to what was absorbed before, with the rounding carried along (Kahan 1965). */
+static void absorb(pm_uniform *u) {
+    if (u->steps == 0) {
         u->carry = 0.0;
-        return u->absorbed_at_once;
+        u->done_now = u->absorbed_at_once;
+        return;
     }
-    const double term = u->absorbed[k - 1] / scale - u->carry;
-    const double sum = u->done[k - 1] + term;
-    u->carry = (sum - u->done[k - 1]) - term;
-    return sum;
+    const double term = u->absorbed_now / (u->rate > 0.0 ? u->rate : 1.0) - u->carry;
+    const double sum = u->done_now + term;
+    u->carry = (sum - u->done_now) - term;
+    u->done_now = sum;
 }
 
 /*
- * Makes up for what the last jumps have lost one way: change_low, which is less than the rounding of each sum, and flows into a
+ * What the last jumps have lost one way: change_low, which is less than the rounding of each sum, and flows into a
  * state that are so small beside what else goes in and out that no sum takes them in. Both are at most 2^-54 of it for each jump.
  */
-static void repair(pm_uniform *u) {
+void pm_uniform_repair(const pm_uniform *u, const double *now, double *next) {
     for (int32_t i = 0; i < u->n; i++) {
-        const double beside = 0x1p-54 * (u->base[i] == 0.0 ? u->now[i] : -u->change[i] * u->now[i]);
-        double lost = u->change_low[i] * u->now[i];
+        const double beside = 0x1p-54 * (u->base[i] == 0.0 ? now[i] : -u->change[i] * now[i]);
+        double lost = u->change_low[i] * now[i];
         for (int64_t e = u->in_ptr[i]; e < u->in_ptr[i + 1]; e++) {
-            const double flow = u->in_probability[e] * u->now[u->in_from[e]];
+            const double flow = u->in_probability[e] * now[u->in_from[e]];
             lost += flow < beside ? flow : 0.0;
         }
-        u->next[i] = u->now[i] + PM_REPAIR_EVERY * lost;
+        next[i] = now[i] + PM_REPAIR_EVERY * lost;
     }
-    double *swap = u->now;
-    u->now = u->next;
-    u->next = swap;
 }
 
-/* The vector after one more jump. */
-static void move(pm_uniform *u) {
+static void exchange(double **a, double **b) {
+    double *swap = *a;
+    *a = *b;
+    *b = swap;
+}
+
+void pm_uniform_move(const pm_uniform *u, double factor, const double *PM_RESTRICT now, const double *PM_RESTRICT now_low,
+                     double *PM_RESTRICT next, double *PM_RESTRICT next_low) {
     const int64_t *PM_RESTRICT ptr = u->in_ptr;
     const int32_t *PM_RESTRICT from = u->in_from;
     const double *PM_RESTRICT probability = u->in_probability;
     const double *PM_RESTRICT base = u->base;
     const double *PM_RESTRICT change = u->change;
-    const double *PM_RESTRICT now = u->now;
-    const double *PM_RESTRICT now_low = u->now_low;
-    double *PM_RESTRICT next = u->next;
-    double *PM_RESTRICT next_low = u->next_low;
-    const double factor = u->factor;
     for (int32_t i = 0; i < u->n; i++) {
         double sum = change[i] * now[i] + now_low[i];
         for (int64_t e = ptr[i]; e < ptr[i + 1]; e++) {
@@ -377,38 +393,46 @@ static void move(pm_uniform *u) {
         next[i] = moved * factor;
         next_low[i] = ((kept - moved) + sum) * factor;
     }
-    double *swap = u->now;
-    u->now = u->next;
-    u->next = swap;
-    swap = u->now_low;
-    u->now_low = u->next_low;
-    u->next_low = swap;
+}
+
+double pm_uniform_exit_rate(const pm_uniform *u, const double *now, double sum) {
+    double rate = 0.0;
+    for (int32_t i = 0; i < u->n_exits; i++) {
+        rate += now[u->exit_at[i]] * u->exit_rate[i];
+    }
+    return sum > 0.0 ? rate / sum : 0.0;
+}
+
+void pm_uniform_pass(pm_uniform *u) {
+    double sum = pm_uniform_sum(u->now, u->n);
+    if (u->steps > 0) {
+        survive(u, sum);
+    }
+    absorb(u);
+    if (u->steps % PM_REPAIR_EVERY == PM_REPAIR_EVERY - 1) {
+        pm_uniform_repair(u, u->now, u->next);
+        exchange(&u->now, &u->next);
+        sum = pm_uniform_sum(u->now, u->n);
+    }
+    const double rate = pm_uniform_exit_rate(u, u->now, sum);
+    u->sum = sum;
+    u->share = u->rate > 0.0 ? rate / u->rate : rate;
+    u->left_now = u->mass / PM_MASS_UNIT;
+    u->absorbed_now = rate * u->left_now;
+    u->exhausted = u->left_now < DBL_MIN || sum < DBL_MIN;
+    u->steps++;
+    u->factor = next_factor(u);
+    pm_uniform_move(u, u->factor, u->now, u->now_low, u->next, u->next_low);
+    exchange(&u->now, &u->next);
+    exchange(&u->now_low, &u->next_low);
 }
 
 void pm_uniform_jump(pm_uniform *u) {
     const int64_t k = u->steps;
-    double sum = total_mass(u->now, u->n);
-    if (k > 0) {
-        survive(u, sum);
-    }
-    u->done[k] = absorb(u, k, u->rate > 0.0 ? u->rate : 1.0);
-    if (k % PM_REPAIR_EVERY == PM_REPAIR_EVERY - 1) {
-        repair(u);
-        sum = total_mass(u->now, u->n);
-    }
-    double rate = 0.0;
-    for (int32_t i = 0; i < u->n_exits; i++) {
-        rate += u->now[u->exit_at[i]] * u->exit_rate[i];
-    }
-    rate = sum > 0.0 ? rate / sum : 0.0;
-    u->sum = sum;
-    u->share = u->rate > 0.0 ? rate / u->rate : rate;
-    u->left[k] = u->mass / PM_MASS_UNIT;
-    u->absorbed[k] = rate * u->left[k];
-    u->exhausted = u->left[k] < DBL_MIN || sum < DBL_MIN;
-    u->steps = k + 1;
-    u->factor = next_factor(u);
-    move(u);
+    pm_uniform_pass(u);
+    u->left[k] = u->left_now;
+    u->absorbed[k] = u->absorbed_now;
+    u->done[k] = u->done_now;
 }
 
 int pm_uniform_sweep(pm_uniform *u, int64_t steps) {

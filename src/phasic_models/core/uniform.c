@@ -200,7 +200,8 @@ double pm_largest(const double *values, int64_t n) {
 }
 
 int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n_theta, const double *theta,
-                    const double *initial, int64_t n_times, const double *times, double tol, int64_t max_steps, double *pdf, double *cdf, double *sf, pm_where *where) {
+                    const double *initial, const double *stay, int64_t n_times, const double *times, double tol,
+                    int64_t max_steps, double *pdf, double *cdf, double *sf, pm_where *where) {
     if (!(tol > 0.0 && tol < 1.0) || max_steps < 1 || ws->lanes != 1) {
         return PM_E_ARGUMENT;
     }
@@ -210,6 +211,7 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
     for (int64_t row = 0; row < n_theta && status == PM_OK && n_times > 0; row++) {
         status = pm_load_theta(p, ws, row, n_theta, theta, where);
         if (status == PM_OK) {
+            u->stay = stay == NULL || !p->graph.discrete ? NULL : stay + row * p->graph.n_vertices;
             status = pm_uniform_set(p, ws, u, initial, row, where);
         }
         if (status != PM_OK) {
@@ -234,6 +236,7 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
             where->a = row;
         }
     }
+    u->stay = NULL;
     pm_uniform_trim(u);
     return status;
 }

@@ -15,6 +15,7 @@
 
 struct pm_uniform {
     pm_control *control;   /* of the workspace that is used with it */
+    const double *stay;    /* discrete, by vertex: the probability to stay, or NULL for what the edges leave */
     int32_t n;             /* transient vertices */
     int32_t n_exits;
     int64_t n_inner;
@@ -38,7 +39,10 @@ struct pm_uniform {
     double *left;          /* after k jumps, mass not absorbed */
     double *done;          /* after k jumps, mass absorbed */
     int64_t capacity;
-    int64_t steps;         /* entries that are filled */
+    int64_t steps;         /* entries that are filled, or jumps that were made without storing them */
+    double absorbed_now;   /* the entries of the last jump */
+    double left_now;
+    double done_now;
     double rate;
     double absorbed_at_once;
     double total;          /* all mass, which no step changes */
@@ -52,7 +56,13 @@ struct pm_uniform {
     int exhausted;
 };
 
-/* Chain and initial mass at the weights of the workspace (one lane); forgets the stored sequences. initial: as pm_uniform_eval. */
+/*
+ * Chain and initial mass at the weights of the workspace (one lane); forgets the stored sequences. initial: as pm_uniform_eval.
+ * The clock rings at the rate `least` at least.
+ */
+int pm_uniform_set_clock(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *initial, double least, int64_t theta_index,
+                         pm_where *where);
+/* The same with the slowest clock that serves. */
 int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *initial, int64_t theta_index, pm_where *where);
 /* Extends the sweep until `steps` entries are stored or no mass is left. */
 int pm_uniform_sweep(pm_uniform *u, int64_t steps);
@@ -60,6 +70,16 @@ int pm_uniform_sweep(pm_uniform *u, int64_t steps);
 int pm_uniform_reserve(pm_uniform *u, int64_t steps);
 /* One jump: stores the entries of step u->steps, for which there is room, and moves the vector on. */
 void pm_uniform_jump(pm_uniform *u);
+/* The same, but the entries are those of the last jump only. */
+void pm_uniform_pass(pm_uniform *u);
+/* Another vector (with its rounding) after one more jump, times `factor`. What is in `low` is taken in, however large. */
+void pm_uniform_move(const pm_uniform *u, double factor, const double *now, const double *low, double *next, double *next_low);
+/* next: what makes up in a vector for what the last PM_REPAIR_EVERY jumps have lost one way. */
+void pm_uniform_repair(const pm_uniform *u, const double *now, double *next);
+/* Sum of the entries of a vector. */
+double pm_uniform_sum(const double *v, int32_t n);
+/* Share of a vector with the sum `sum` that the next jump absorbs, times the rate of the clock. */
+double pm_uniform_exit_rate(const pm_uniform *u, const double *now, double sum);
 /* Gives back what an unusually long sweep has stored, so that it does not stay with the model. */
 void pm_uniform_trim(pm_uniform *u);
 
@@ -76,11 +96,20 @@ double pm_uniform_steps(double lambda);
 double pm_largest_rate(const pm_plan *p, const pm_workspace *ws);
 /* Total rate of a row at the weights of the workspace (one lane). */
 double pm_total_rate(const pm_plan *p, const pm_workspace *ws, int32_t row);
+/* Sum of the weights of a row, divided by `scale`: high + low, with the rounding of high in low. */
+void pm_leaving(const pm_plan *p, const pm_workspace *ws, int32_t row, double scale, double *high, double *low);
 /* sum + low += term, without rounding in sum + low but for that of low (Neumaier 1974). */
 static inline void pm_add_exactly(double *sum, double *low, double term) {
     const double next = *sum + term;
     *low += fabs(*sum) >= fabs(term) ? (*sum - next) + term : (term - next) + *sum;
     *sum = next;
+}
+
+/* high + low += term, where low is the rounding of high and becomes that of the new one. */
+static inline void pm_carry_on(double *high, double *low, double term) {
+    term += *low;
+    *low = 0.0;
+    pm_add_exactly(high, low, term);
 }
 
 /* The largest of n values that are not negative, 0 if there are none. */

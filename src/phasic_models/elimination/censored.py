@@ -65,16 +65,22 @@ class Censored:
         self.edge_ptr = copy_of(ptr[0], n[0] + 1, np.int64)
         self.edge_target = copy_of(target[0], int(self.edge_ptr[-1]), np.int32)
 
-    def weights(self, theta: Floats) -> Floats:
-        """Weight of every edge, shape (batch, n_edges)."""
+    def weights(self, theta: Floats) -> tuple[Floats, Floats | None]:
+        """Weight of every edge, shape (batch, n_edges), and of a discrete chain the probability to stay in each row, shape
+        (batch, rows): the weights give it to the rounding of their sum only.
+        """
         out = np.empty((theta.shape[0], self.edge_target.size))
+        stay = np.empty((theta.shape[0], self.vertices.size)) if self._owner.graph.discrete else None
 
         eliminated = self._owner.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             # The scratch arrays stand in the handle itself.
             with holding(self._lock):
-                return lib.pm_censored_weights(eliminated.plan, ws, self._handle, n, c_theta, out_of(out[rows]), where)
+                c_stay = ffi.NULL if stay is None else out_of(stay[rows])
+                return lib.pm_censored_weights(
+                    eliminated.plan, ws, self._handle, n, c_theta, out_of(out[rows]), c_stay, where
+                )
 
         self._owner.batches(eliminated, theta, 1, call, lanes=1)
-        return out
+        return out, stay

@@ -200,10 +200,12 @@ class Plan:
         max_steps: int,
         n_threads: int,
         initial: Floats | None = None,
+        stay: Floats | None = None,
     ) -> dict[str, Floats]:
         """Any of pdf, cdf and sf at `times`, each of shape (batch, T).
 
-        `initial`, shape (V,), is the mass in each vertex at time 0, with what is absorbed already in entry 0.
+        `initial`, shape (V,), is the mass in each vertex at time 0, with what is absorbed already in entry 0. `stay`, shape
+        (batch, V), is the probability to stay in each vertex of a discrete graph, if more is known of it than what the edges leave.
         """
         results = {name: np.empty((theta.shape[0], times.size)) for name in what}
         c_times = into("double[]", times)
@@ -220,6 +222,7 @@ class Plan:
                     n,
                     c_theta,
                     c_initial,
+                    ffi.NULL if stay is None else into("double[]", stay[rows]),
                     times.size,
                     c_times,
                     tol,

@@ -37,12 +37,14 @@ def evaluate(
     max_steps: int,
     n_threads: int,
     initial: Floats | None = None,
+    stay: Floats | None = None,
 ) -> dict[str, Floats]:
     """Return any of pdf, cdf and sf, each of shape (batch, T).
 
     Each parameter vector takes the method that the cost model prefers; most batches use uniformization throughout.
     `initial`, shape (V,), is the mass in each vertex at time 0, with what is absorbed already in entry 0; None stands for
-    that of the graph.
+    that of the graph. `stay`, shape (batch, V), is the probability to stay in each vertex of a discrete graph; None stands
+    for what the edges leave.
 
     Raises
     ------
@@ -59,19 +61,23 @@ def evaluate(
         [_prefers_squaring(graph, float(rate), longest, times.size, max_steps) for rate in rates], dtype=bool
     )
     if not stiff.any():
-        return _bounded(plan.uniformize(theta, times, what, tol, max_steps, n_threads, initial))
+        return _bounded(plan.uniformize(theta, times, what, tol, max_steps, n_threads, initial, stay))
     results = {name: np.empty((theta.shape[0], times.size)) for name in what}
     rows = np.flatnonzero(~stiff)
     if rows.size:
-        for name, values in plan.uniformize(theta[rows], times, what, tol, max_steps, n_threads, initial).items():
+        still = None if stay is None else stay[rows]
+        swept = plan.uniformize(theta[rows], times, what, tol, max_steps, n_threads, initial, still)
+        for name, values in swept.items():
             results[name][rows] = values
     for row in np.flatnonzero(stiff):
+        still = None if stay is None else stay[row : row + 1]
         with np.errstate(over="ignore"):  # infinitely many jumps are many
             short = rates[row] * times <= _FEW_JUMPS
         if short.any():
-            swept = plan.uniformize(theta[row : row + 1], times[short], what, tol, max_steps, 1, initial)
+            swept = plan.uniformize(theta[row : row + 1], times[short], what, tol, max_steps, 1, initial, still)
         if not short.all():
-            chain = squaring.TransientChain(graph, plan.edge_weights(theta[row : row + 1])[0], initial)
+            weights = plan.edge_weights(theta[row : row + 1])[0]
+            chain = squaring.TransientChain(graph, weights, initial, None if still is None else still[0])
             squared = squaring.distribution(chain, times[~short], float(rates[row]), graph.discrete)
         for name in what:
             if short.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from ..core.binding import reachable
 from ..elimination.plan import Plan
 from ..errors import InfiniteExpectationError, NumericalError
 from .distribution import evaluate
+from .squaring import staying
 from .transforms import edge_graph
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ _MAX_ROUNDS = 200
 _SMALLEST = 1e-280
 #: A probability that is closer than this, relatively, to that of absorption cannot be told from it.
 _EDGE = 1e-14
+#: A step that is short of its probability by some roundings has reached it: whoever asks for a value of the distribution function
+#: has it in floats, too.
+_SLACK = 16 * np.finfo(float).eps
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,20 @@ class _Law:
     #: Probability of absorption.
     total: float = 1.0
     #: The chain itself, if the above is conditional.
-    whole: tuple[Plan, Floats] | None = None
+    whole: _Law | None = None
+    #: Probability to stay in each vertex, shape (1, V), as `evaluate` takes it.
+    stay: Floats | None = None
+
+    def values(self, times: Floats, what: tuple[str, ...], options: dict[str, Any]) -> dict[str, Floats]:
+        return {name: v[0] for name, v in evaluate(self.plan, self.theta, times, what, **options, stay=self.stay).items()}
 
 
-def quantiles(plan: Plan, theta: Floats, q: Floats, *, tol: float, max_steps: int, n_threads: int) -> Floats:
-    """Return the quantiles of each parameter vector, shape (batch, Q); arguments are checked already."""
+def quantiles(
+    plan: Plan, theta: Floats, q: Floats, stay: Floats | None, *, tol: float, max_steps: int, n_threads: int
+) -> Floats:
+    """Return the quantiles of each parameter vector, shape (batch, Q); arguments are checked already, `stay` is as in
+    `evaluate`.
+    """
     find = _discrete if plan.graph.discrete else _continuous
     options: dict[str, Any] = {"tol": tol, "max_steps": max_steps, "n_threads": 1}
     try:
@@ -51,21 +65,22 @@ def quantiles(plan: Plan, theta: Floats, q: Floats, *, tol: float, max_steps: in
         means = None
     values = np.empty((theta.shape[0], q.size))
     for i in range(theta.shape[0]):
-        row = theta[i : i + 1]
-        values[i] = find(_law(plan, row) if means is None else _Law(plan, row, float(means[i])), q, options)
+        row, still = theta[i : i + 1], None if stay is None else stay[i : i + 1]
+        law = _law(plan, row, still) if means is None else _Law(plan, row, float(means[i]), stay=still)
+        values[i] = find(law, q, options)
     return values
 
 
-def _law(plan: Plan, theta: Floats) -> _Law:
+def _law(plan: Plan, theta: Floats, stay: Floats | None) -> _Law:
     try:
-        return _Law(plan, theta, float(plan.moments(theta, 1, None, 1)[0, 0]))
+        return _Law(plan, theta, float(plan.moments(theta, 1, None, 1)[0, 0]), stay=stay)
     except InfiniteExpectationError:
-        return _absorbed(plan, theta)
+        return _absorbed(plan, theta, stay)
 
 
-def _absorbed(plan: Plan, theta: Floats) -> _Law:
+def _absorbed(plan: Plan, theta: Floats, stay: Floats | None) -> _Law:
     """Return the law under the condition of absorption: each weight u → v times h(v) / h(u), with h the probability of
-    absorption from a vertex on (Doob's transform).
+    absorption from a vertex on (Doob's transform). The probability to stay is not changed.
     """
     graph = plan.graph
     weights = plan.edge_weights(theta)[0]
@@ -78,15 +93,18 @@ def _absorbed(plan: Plan, theta: Floats) -> _Law:
     inner[absorbing] = 1.0
     at_once = exits[0] / weights[: graph.edge_ptr[1]].sum()
     total = min(1.0, float(inner[0] + at_once))
+    if graph.discrete and stay is None:
+        stay = np.array([staying(np.split(weights, graph.edge_ptr[1:-1]))])
+    whole = _Law(plan, theta, math.inf, stay=stay)
     if total == 0.0:
-        return _Law(plan, theta, 0.0, total, (plan, theta))
+        return _Law(plan, theta, 0.0, total, whole, stay)
     inner[0] = 1.0
     possible = _possible(graph, source, weights) & (inner[graph.edge_target] > 0)
     tilted = np.zeros_like(weights)
     tilted[possible] = weights[possible] * (inner[graph.edge_target[possible]] / inner[source[possible]])
     conditional = Plan(edge_graph(graph.edge_ptr, graph.edge_target, degree.size, graph.discrete), plan.pattern)
     mean = float(conditional.moments(tilted[None], 1, None, 1)[0, 0])
-    return _Law(conditional, tilted[None], mean, total, (plan, theta))
+    return _Law(conditional, tilted[None], mean, total, whole, stay)
 
 
 def _possible(graph: Graph, source: Ints, weights: Floats) -> npt.NDArray[np.bool_]:
@@ -103,8 +121,8 @@ def _compare(law: _Law, times: Floats, q: Floats, rest: Floats, options: dict[st
     Below the median the step is taken on log F over log t, where the left tail, a power of t, is a straight line; above it on
     log(1 - F) over t, where the exponential right tail is one.
     """
-    values = evaluate(law.plan, law.theta, times, ("pdf", "cdf", "sf"), **options)
-    density, below, above = values["pdf"][0], values["cdf"][0], values["sf"][0]
+    values = law.values(times, ("pdf", "cdf", "sf"), options)
+    density, below, above = values["pdf"], values["cdf"], values["sf"]
     upper = q > 0.5
     with np.errstate(all="ignore"):
         lower_step = times * np.exp(np.log(q / below) * below / (times * density))
@@ -114,8 +132,7 @@ def _compare(law: _Law, times: Floats, q: Floats, rest: Floats, options: dict[st
 
 def _split(law: _Law, q: Floats, options: dict[str, Any]) -> tuple[Floats, npt.NDArray[np.intp]]:
     """Return the quantiles that are known already, 0 or infinity, and the numbers of the others."""
-    plan, theta = law.whole or (law.plan, law.theta)
-    at_once = float(evaluate(plan, theta, np.zeros(1), ("cdf",), **options)["cdf"][0, 0])
+    at_once = float((law.whole or law).values(np.zeros(1), ("cdf",), options)["cdf"][0])
     endless = q == 1.0
     if law.whole is not None:
         endless |= (q >= law.total * (1.0 - _EDGE)) & (q > at_once)
@@ -205,14 +222,17 @@ def _discrete(law: _Law, q: Floats, options: dict[str, Any]) -> Floats:
 
 
 def _reached(law: _Law, steps: Floats, q: Floats, options: dict[str, Any]) -> npt.NDArray[np.bool_]:
-    """Whether F(steps) >= q. Rounding may keep F below a q that is almost all there is, so 1 - F <= 1 - q will do, too."""
-    if law.whole is None:
-        values = evaluate(law.plan, law.theta, steps, ("cdf", "sf"), **options)
-        return np.asarray((values["cdf"][0] >= q) | ((q > 0.5) & (values["sf"][0] <= 1.0 - q)))
-    plan, theta = law.whole
-    enough = evaluate(plan, theta, steps, ("cdf",), **options)["cdf"][0] >= q
-    above = evaluate(law.plan, law.theta, steps, ("sf",), **options)["sf"][0]
-    return np.asarray(enough | ((q > 0.5 * law.total) & (above <= (law.total - q) / law.total)))
+    """Whether F(steps) >= q but for `_SLACK`. Above half of what is absorbed the question is whether 1 - F <= 1 - q, whose
+    right side is exact: F itself is known to the rounding of one, which is no small part of 1 - q.
+    """
+    below = (law.whole or law).values(steps, ("cdf",), options)["cdf"]
+    above = law.values(steps, ("sf",), options)["sf"]
+    reached = np.where(
+        q > 0.5 * law.total,
+        above <= (law.total - q) / law.total * (1.0 + _SLACK),
+        below >= q * (1.0 - _SLACK),
+    )
+    return reached.astype(bool)
 
 
 def _doubled(times: Floats, q: Floats) -> Floats:

@@ -43,6 +43,14 @@ _MAX_DRIFT = 1e-9
 _MULTIPLY_AT_ONCE = 2**28
 
 
+def staying(leaving: list[Floats], rate: float = 1.0) -> list[float]:
+    """Return the probability to stay in each state for one jump, if all are left at the same `rate`; `leaving` are the weights of
+    its edges.
+    """
+    # fsum, because staying may be as improbable as the rounding of a plain sum.
+    return [max(0.0, math.fsum([rate, *(-weights)]) / rate) for weights in leaving]
+
+
 class TransientChain:
     """The transient states of a graph at one parameter vector, as dense arrays.
 
@@ -54,6 +62,8 @@ class TransientChain:
         Weight of every edge, shape (n_edges,).
     initial
         Mass in each vertex at time 0, shape (V,), with what is absorbed already in entry 0; None for that of the graph.
+    stay
+        Probability to stay in each vertex of a discrete graph, shape (V,); None for what the edges leave.
 
     Attributes
     ----------
@@ -69,9 +79,12 @@ class TransientChain:
         Rates (discrete: probabilities) of absorption, shape (n,).
     """
 
-    def __init__(self, graph: Graph, weights: Floats, initial: Floats | None = None) -> None:
+    def __init__(
+        self, graph: Graph, weights: Floats, initial: Floats | None = None, stay: Floats | None = None
+    ) -> None:
         degree = np.diff(graph.edge_ptr)
         transient = np.flatnonzero(degree > 0)[1:]
+        self._stay = None if stay is None else stay[transient]
         self._leaving = [weights[graph.edge_ptr[v] : graph.edge_ptr[v + 1]] for v in transient]
         place = np.full(graph.vertices_length(), -1)
         place[transient] = np.arange(transient.size)
@@ -96,9 +109,7 @@ class TransientChain:
     def step(self, rate: float) -> Floats:
         """Return the transition probabilities of one jump, if all states are left at the same `rate`."""
         matrix = self.jump / rate
-        # fsum, because staying may be as improbable as the rounding of a plain sum.
-        stay = [max(0.0, math.fsum([rate, *(-weights)]) / rate) for weights in self._leaving]
-        np.fill_diagonal(matrix, stay)
+        np.fill_diagonal(matrix, staying(self._leaving, rate) if self._stay is None else self._stay)
         return matrix
 
 

@@ -5,7 +5,6 @@ Both keep the structure and take one parameter per edge: the weights of the orig
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,22 +97,22 @@ class RewardedChain:
         derived = edge_graph(ptr, target, ptr.size, graph.discrete)
         self.plan = Plan(derived)
 
-    def theta(self, theta: Floats) -> Floats:
-        """Return the parameter vectors of `plan` that belong to `theta`, shape (batch, edges)."""
-        weights = self._censored.weights(theta)
-        if self._copies is None:
+    def theta(self, theta: Floats) -> tuple[Floats, Floats | None]:
+        """Return the parameter vectors of `plan` that belong to `theta`, shape (batch, edges), and of a discrete chain the
+        probability to stay in each vertex, shape (batch, V): zero in every copy of a state but for the only one.
+        """
+        weights, stay = self._censored.weights(theta)
+        if self._copies is None or stay is None:
             with np.errstate(over="ignore"):
                 scaled: Floats = weights / self._rewards[self._source]
             if not np.isfinite(scaled).all():
                 raise NumericalError("a rate divided by its reward is too large for a float")
-            return scaled
-        stay = np.zeros((theta.shape[0], self._rewards.size))
-        for row in np.flatnonzero(self._rewards > 1):
-            edges = slice(self._censored.edge_ptr[row], self._censored.edge_ptr[row + 1])
-            # fsum, because staying may be as improbable as the rounding of a plain sum.
-            stay[:, row] = [max(0.0, math.fsum([1.0, *(-values[edges])])) for values in weights]
+            return scaled, None
         values = np.concatenate([weights, stay, np.ones((theta.shape[0], 1))], axis=1)
-        return np.ascontiguousarray(values[:, self._copies])
+        still = np.zeros((theta.shape[0], self.plan.graph.vertices_length()))
+        once = self._rewards == 1
+        still[:, np.cumsum(self._rewards.astype(np.int64))[once] - 1] = stay[:, once]
+        return np.ascontiguousarray(values[:, self._copies]), still
 
     def _repeat_states(self, ptr: Ints, target: Ints) -> tuple[Ints, Ints]:
         """Give each state as many copies as its reward; `_copies` says which number each new edge takes as its

@@ -70,11 +70,13 @@ class ModelBase:
 
     # -- distribution -------------------------------------------------------------------------------------------------
 
-    def _chain(self, batch: Floats, rewards: Any) -> tuple[Plan, Floats]:
-        """Return the chain whose time until absorption is Y, and its parameter vectors."""
+    def _chain(self, batch: Floats, rewards: Any) -> tuple[Plan, Floats, Floats | None]:
+        """Return the chain whose time until absorption is Y, its parameter vectors, and its probabilities to stay if more
+        is known of them than what the edges leave.
+        """
         checked = check_reward_vector(rewards, self.graph)
         if checked is None:
-            return self._plan, batch
+            return self._plan, batch, None
         key = checked.tobytes()
         found = self._rewarded.get(key)
         if found is None:
@@ -82,7 +84,7 @@ class ModelBase:
             while len(self._rewarded) >= _REWARDED_KEPT:
                 self._rewarded.pop(next(iter(self._rewarded)), None)
             self._rewarded[key] = found
-        return found.plan, found.theta(batch)
+        return found.plan, *found.theta(batch)
 
     def _ones_if_none(self, rewards: Floats | None) -> Floats:
         return np.ones(self.graph.vertices_length()) if rewards is None else rewards

@@ -202,8 +202,8 @@ class Distribution(ModelBase):
         steps = check_count(max_steps, "max_steps", 1, 2**62)
         flat = probabilities.reshape(-1)
         accuracy, threads = check_tolerance(tol), thread_count(n_threads)
-        chain, rates = self._chain(batch, rewards)
-        values = quantiles(chain, rates, flat, tol=accuracy, max_steps=steps, n_threads=threads)
+        chain, rates, stay = self._chain(batch, rewards)
+        values = quantiles(chain, rates, flat, stay, tol=accuracy, max_steps=steps, n_threads=threads)
         values = values.reshape(batch.shape[0], *probabilities.shape)
         return values if is_batch else values[0]
 
@@ -266,9 +266,10 @@ class Distribution(ModelBase):
         batch, is_batch = check_theta(theta, self.graph)
         at = check_times(times)
         steps = check_count(max_steps, "max_steps", 1, 2**62)
-        chain, rates = self._chain(batch, rewards)
+        chain, rates, stay = self._chain(batch, rewards)
         flat = np.ascontiguousarray(at.reshape(-1))
-        values = evaluate(chain, rates, flat, (what,), check_tolerance(tol), steps, thread_count(n_threads))[what]
+        threads = thread_count(n_threads)
+        values = evaluate(chain, rates, flat, (what,), check_tolerance(tol), steps, threads, stay=stay)[what]
         shaped = values.reshape(batch.shape[0], *at.shape)
         return shaped if is_batch else shaped[0]
 
