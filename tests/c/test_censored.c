@@ -128,8 +128,45 @@ static void a_trap_counts_as_absorption(void) {
     chain_free(c);
 }
 
+/* Discrete: 1 -> 2 for sure, 2 -> 1 with probability x, 2 -> 3 (absorbing) with 1 - x. Watched in 1 it stays there with x. */
+static void staying_keeps_its_digits(void) {
+    const double back[] = {0.25, 1e-18, 1e-200, 0.0};
+    for (int t = 0; t < 4; t++) {
+        chain *c = chain_new(4, 0, 1);
+        chain_edge(c, 0, 1, 1.0, NULL);
+        chain_edge(c, 1, 2, 1.0, NULL);
+        chain_edge(c, 2, 1, back[t], NULL);
+        chain_edge(c, 2, 3, 1.0 - back[t], NULL);
+        chain_plan(c);
+        const uint8_t keep[] = {0, 1, 0, 0};
+        pm_censored *watched = NULL;
+        pm_uniform *u = NULL;
+        REQUIRE(pm_censored_new(c->plan, keep, NULL, &watched, NULL) == PM_OK);
+        double out[8];
+        double stay[2];
+        CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 1, NULL, out, stay, NULL), PM_OK);
+        CHECK(stay[1] == back[t]);
+        /* The same as a chain of its own: 1 -> 2 (absorbing). */
+        chain *own = chain_new(3, 0, 1);
+        chain_edge(own, 0, 1, 1.0, NULL);
+        chain_edge(own, 1, 2, between(watched, out, 1, 2), NULL);
+        chain_plan(own);
+        REQUIRE(pm_uniform_new(own->plan, &u) == PM_OK);
+        const double given[] = {0.0, stay[1], 0.0};
+        const double times[] = {1.0, 2.0};
+        double sf[2];
+        CHECK_INT(pm_uniform_eval(own->plan, own->one, u, 1, NULL, NULL, given, 1, times, 1e-14, 1000, NULL, NULL, sf, NULL), PM_OK);
+        CHECK_CLOSE(sf[0], back[t], 1e-15);
+        pm_uniform_free(u);
+        chain_free(own);
+        pm_censored_free(watched);
+        chain_free(c);
+    }
+}
+
 int main(void) {
     RUN(sojourn_is_kept);
+    RUN(staying_keeps_its_digits);
     RUN(refused);
     RUN(a_trap_counts_as_absorption);
     return test_end();

@@ -67,6 +67,40 @@ static void stretches(void) {
     }
 }
 
+/* Two states that flicker and are hardly ever left: whatever rounding takes in 2e5 jumps, mass and moments stay. */
+static void long_stretches(void) {
+    for (int discrete = 0; discrete < 2; discrete++) {
+        chain *c = chain_new(4, 0, discrete);
+        chain_edge(c, 0, 1, 1.0, NULL);
+        chain_edge(c, 1, 2, 0.9, NULL);
+        chain_edge(c, 1, 3, 3e-5, NULL);
+        chain_edge(c, 2, 1, 0.3, NULL);
+        chain_edge(c, 2, 3, 1.7e-5, NULL);
+        chain_plan(c);
+        pm_uniform *u = NULL;
+        REQUIRE(pm_uniform_new(c->plan, &u) == PM_OK);
+        const double rewards[] = {0.0, 2.0, 0.5, 0.0};
+        double state[(K + 1) * CHAIN_VERTICES];
+        double m[K];
+        start(c, state);
+        advance(c, u, NULL, 2e5, rewards, state);
+        CHECK_CLOSE(state[0] + state[1] + state[2], 1.0, 1e-13);
+        const double t[] = {2e5};
+        double cdf = 0.0;
+        double sf = 0.0;
+        CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, NULL, NULL, NULL, 1, t, 1e-14, 1000000, NULL, &cdf, &sf, NULL), PM_OK);
+        CHECK_CLOSE(state[0], cdf, 1e-13);
+        CHECK_CLOSE(state[1] + state[2], sf, 1e-13);
+        advance(c, u, NULL, 3e6, rewards, state);
+        chain_moments(c, NULL, K, rewards, m);
+        for (int j = 1; j <= K; j++) {
+            CHECK_CLOSE(state[j * c->n_vertices], m[j - 1], 1e-12);
+        }
+        pm_uniform_free(u);
+        chain_free(c);
+    }
+}
+
 static void nothing_happens_in_no_time(void) {
     chain *c = chain_random(5, 6, 1, 0.3, 0, 0);
     pm_uniform *u = NULL;
@@ -105,6 +139,7 @@ static void refused(void) {
 
 int main(void) {
     RUN(stretches);
+    RUN(long_stretches);
     RUN(nothing_happens_in_no_time);
     RUN(refused);
     return test_end();

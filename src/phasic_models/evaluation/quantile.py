@@ -48,7 +48,9 @@ class _Law:
     stay: Floats | None = None
 
     def values(self, times: Floats, what: tuple[str, ...], options: dict[str, Any]) -> dict[str, Floats]:
-        return {name: v[0] for name, v in evaluate(self.plan, self.theta, times, what, **options, stay=self.stay).items()}
+        return {
+            name: v[0] for name, v in evaluate(self.plan, self.theta, times, what, **options, stay=self.stay).items()
+        }
 
 
 def quantiles(
