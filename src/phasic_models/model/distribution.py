@@ -164,6 +164,8 @@ class Distribution(ModelBase):
     ) -> Floats:
         """Return the times at which the distribution function reaches `q`; for a discrete model the first such step.
 
+        A step that is short of its probability by less than 4e-15 (of `q`, or above one half of 1 - `q`) has reached it.
+
         Parameters
         ----------
         theta
