@@ -1,59 +1,74 @@
 /*
- * Derivatives of the density. With the uniformization rate q held fixed, the vector v after k jumps and its derivative by each
- * parameter go through one sweep, v' <- v' P + v P'. Mixing is linear, so the same Poisson weights serve.
+ * Derivatives of the density. With the uniformization rate q held fixed, the mass m after k jumps and its derivative by each parameter
+ * go through one sweep, m' <- m' P + m P'. Mixing is linear, so the same Poisson weights serve.
  *
- * Of the derivative, the sweep carries the change of the shape, y, and the derivative of log(mass) apart:
- *     v' = (mass / sum) (y + (slope - sum(y) / sum) v),      sum = sum(v), in the unit of the shape.
- * slope follows from the shares that are absorbed and not from the sums of vectors, so that rounding does not add up in it; see sweep.c.
+ * Nothing is subtracted but what the formula itself subtracts, state by state: then every entry is right relative to the sum of its
+ * absolute terms, however far apart the rates are. For a parameter j, the sweep carries y with
+ *     m' = 2^power_j / q * scale_j * y,      dw/d theta_j = 2^power_j * slot_j,
+ * where y has a unit of its own, since a derivative may live on when no mass is left, and no power of theta may make it overflow. As in
+ * sweep.c, the rounding of each entry is kept beside it, and the unit changes a little at each jump, so that rounding does not add up.
  */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "number.h"
 #include "uniform.h"
 
 /* Terms after which the Poisson probability is computed anew. */
 #define RENEW_EVERY 128
-/* Jumps between two projections, at which entries of `bound` are stored. */
+/* Jumps between two entries of `bound`. */
 #define BOUND_EVERY 4
+/* Derivatives below this need not be right. */
+#define FLOOR 1e-300
+/* The sizes between which y is kept. */
+#define LARGEST 0x1p60
+#define SMALLEST 0x1p-60
+/* No scale is taken below this. */
+#define LEAST_SCALE 0x1p-960
 
 typedef struct sensitivity {
     int32_t p;          /* parameters */
-    double *slot;       /* (n_slots, p): derivatives of the weights */
-    double *inner;      /* (n_inner, p): of the jump probabilities */
-    double *stay;       /* (n, p): of the probability to stay, and its rounding */
+    int32_t *power;     /* (p) */
+    double *slot;       /* (n_slots, p): derivatives of the weights, in units of 2^power */
+    double *inner;      /* (n_inner, p): of the rates between states */
+    double *stay;       /* (n, p): minus that of the rate out of a state, and its rounding */
     double *stay_low;
     double *exit;       /* (n_exits, p): of the rates of absorption */
+    double *exit_share; /* (n_exits): the rates of absorption over q */
     double *initial;    /* (n_rows, p): of the initial mass */
-    double *now;        /* (n, p): y */
+    double *now;        /* (n, p): y, with its rounding */
+    double *now_low;
     double *next;
-    double *slope;      /* (p), and its rounding: equal terms are added to it many times */
-    double *slope_low;
-    double *sum;        /* (p): of y */
-    double *sum_next;
+    double *next_low;
+    double *scale;      /* (p): a power of two times `unit` */
+    double *two;        /* (p): this power */
+    double *factor;     /* (p): what y is multiplied by in the next jump */
+    double *weight;     /* (p): of the terms m P', in the unit of y */
+    double *source;     /* (p): the sum of these terms for one state */
+    double *leaving;    /* (p): the derivative of the mass absorbed, in the unit of y */
     double *steepest;   /* (p): bound of the sum of |P'| over a row */
     double *exit_slope; /* (p): bound of |exit'| */
-    double *first;      /* (p): sum of |v'| before the first jump */
+    double *first;      /* (p): sum of |m'| before the first jump */
     double *total;      /* (p): the sum of |terms| of a mixture */
+    double *low;        /* (p): the rounding of a mixture */
     double *absorbed;   /* (capacity, p): by number of jumps */
-    double *bound;      /* (capacity / BOUND_EVERY + 1, p): of the sum of |v'| */
+    double *bound;      /* (capacity / BOUND_EVERY + 1, p): of the sum of |m'| */
     int64_t capacity;
     int64_t steps;      /* entries that are filled */
-    double exit_most;   /* the largest rate of absorption */
-    double unit;        /* mass / sum, for a vector that is zero now; its derivative need not be */
+    double exit_most;   /* the largest share of absorption */
+    double dither;
+    pm_dd unit;         /* of y, for all parameters: with more digits, since it changes at every jump */
+    int over;           /* no mass is left and no derivative either */
 } sensitivity;
 
-/* No mass is left, but there may be a derivative of it: at the edge of what parameters may be. */
-static int is_at_the_edge(const pm_uniform *u) { return u->exhausted && u->sum == 0.0; }
-
-static int is_over(const pm_uniform *u) { return u->exhausted && !is_at_the_edge(u); }
-
-#define N_ARRAYS 17
+#define N_ARRAYS 22
 
 static void arrays_of(sensitivity *s, double **arrays[N_ARRAYS]) {
-    double **all[N_ARRAYS] = {&s->slot, &s->inner, &s->stay, &s->stay_low, &s->exit, &s->initial, &s->now, &s->next,
-                              &s->slope, &s->slope_low, &s->sum, &s->sum_next, &s->steepest, &s->exit_slope, &s->first, &s->total, &s->absorbed};
+    double **all[N_ARRAYS] = {&s->slot, &s->inner, &s->stay, &s->stay_low, &s->exit, &s->exit_share, &s->initial, &s->now, &s->now_low, &s->next, &s->next_low,
+                              &s->scale, &s->two, &s->factor, &s->weight, &s->source, &s->leaving, &s->steepest, &s->exit_slope, &s->first,
+                              &s->total, &s->low};
     memcpy(arrays, all, sizeof all);
 }
 
@@ -63,12 +78,14 @@ static void release(sensitivity *s) {
     for (int i = 0; i < N_ARRAYS; i++) {
         free(*arrays[i]);
     }
+    free(s->power);
+    free(s->absorbed);
     free(s->bound);
 }
 
 static int allocate(const pm_plan *plan, const pm_uniform *u, sensitivity *s) {
-    const int64_t counts[N_ARRAYS] = {plan->n_slots, u->n_inner, u->n, u->n, u->n_exits, plan->pattern.n_rows, u->n, u->n,
-                                      1, 1, 1, 1, 1, 1, 1, 1, 0};
+    const int64_t counts[N_ARRAYS] = {plan->n_slots, u->n_inner, u->n, u->n, u->n_exits, u->n_exits, plan->pattern.n_rows, u->n, u->n, u->n, u->n,
+                                      1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     double **arrays[N_ARRAYS];
     arrays_of(s, arrays);
     for (int i = 0; i < N_ARRAYS; i++) {
@@ -77,52 +94,22 @@ static int allocate(const pm_plan *plan, const pm_uniform *u, sensitivity *s) {
             return PM_E_MEMORY;
         }
     }
-    return PM_OK;
+    s->power = pm_alloc(s->p, sizeof *s->power);
+    return s->power == NULL ? PM_E_MEMORY : PM_OK;
 }
 
-/* Derivatives of the chain, in the numbering of the sweep. */
-static void differentiate_chain(const pm_plan *plan, const pm_uniform *u, sensitivity *s) {
-    const int32_t p = s->p;
-    const double scale = u->rate > 0.0 ? u->rate : 1.0;
-    for (int64_t e = 0; e < u->n_inner; e++) {
-        for (int32_t j = 0; j < p; j++) {
-            s->inner[e * p + j] = s->slot[(int64_t)u->in_slot[e] * p + j] / scale;
+static double scale_of(const pm_uniform *u) { return u->rate > 0.0 ? u->rate : 1.0; }
+
+static int all_finite(const double *values, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        if (!(fabs(values[i]) <= DBL_MAX)) {
+            return 0;
         }
     }
-    memset(s->exit_slope, 0, (size_t)p * sizeof *s->exit_slope);
-    memset(s->steepest, 0, (size_t)p * sizeof *s->steepest);
-    s->exit_most = u->n_exits > 0 ? pm_largest(u->exit_rate, u->n_exits) : 0.0;
-    int32_t exits = 0;
-    for (int32_t i = 0; i < u->n; i++) {
-        const int32_t row = u->row_of[i];
-        const int leaves = exits < u->n_exits && u->exit_at[exits] == i;
-        for (int32_t j = 0; j < p; j++) {
-            /* Derivatives of the probabilities out of a state must add up to zero far beyond the rounding of each. */
-            double sum = 0.0;
-            double low = 0.0;
-            double absolute = 0.0;
-            double exit = 0.0;
-            for (int64_t e = plan->edge_start[row]; e < plan->edge_end[row]; e++) {
-                const double d = s->slot[(int64_t)plan->graph.edge_slot[e] * p + j];
-                pm_add_exactly(&sum, &low, d / scale);
-                exit += plan->edge_row[e] < 0 ? d : 0.0;
-                absolute += plan->edge_row[e] < 0 ? 0.0 : fabs(d / scale);
-            }
-            if (leaves) {
-                s->exit[(int64_t)exits * p + j] = exit;
-                s->exit_slope[j] = fabs(exit) > s->exit_slope[j] ? fabs(exit) : s->exit_slope[j];
-            }
-            const double high = sum + low;
-            s->stay[(int64_t)i * p + j] = -high;
-            s->stay_low[(int64_t)i * p + j] = -((sum - high) + low);
-            absolute += fabs(high);
-            s->steepest[j] = absolute > s->steepest[j] ? absolute : s->steepest[j];
-        }
-        exits += leaves;
-    }
+    return 1;
 }
 
-/* Derivatives of the initial mass; the sweep begins with them. absorbed_at_once: (p), for discrete time 0. */
+/* Derivatives of the initial mass, times q. absorbed_at_once: (p), for discrete time 0. */
 static void differentiate_initial(const pm_plan *plan, const pm_workspace *ws, const pm_uniform *u, sensitivity *s,
                                   double *absorbed_at_once) {
     const int32_t p = s->p;
@@ -139,24 +126,104 @@ static void differentiate_initial(const pm_plan *plan, const pm_workspace *ws, c
             const int32_t slot = plan->graph.edge_slot[e];
             const double d = (s->slot[(int64_t)slot * p + j] - ws->slot[slot] / total * d_total) / total;
             if (plan->edge_row[e] >= 0) {
-                s->initial[(int64_t)plan->edge_row[e] * p + j] = d;
+                s->initial[(int64_t)plan->edge_row[e] * p + j] = d * scale_of(u);
             } else {
                 absorbed_at_once[j] += d;
             }
         }
-        s->sum[j] = 0.0;
+    }
+}
+
+/* Chooses the units, after the largest derivative of each parameter. Returns 0 if a derivative is no double. */
+static int choose_units(const pm_plan *plan, sensitivity *s) {
+    const int32_t p = s->p;
+    const int64_t rows = plan->pattern.n_rows;
+    for (int32_t i = 0; i < plan->n_slots; i++) {
+        double *d = s->slot + (int64_t)i * p;
+        if (!plan->slot_used[i]) {
+            memset(d, 0, (size_t)p * sizeof *d);
+        }
+    }
+    if (!all_finite(s->slot, (int64_t)plan->n_slots * p) || !all_finite(s->initial, rows * p)) {
+        return 0;
+    }
+    for (int32_t j = 0; j < p; j++) {
+        double largest = 0.0;
+        for (int64_t i = 0; i < plan->n_slots; i++) {
+            largest = fmax(largest, fabs(s->slot[i * p + j]));
+        }
+        for (int64_t i = 0; i < rows; i++) {
+            largest = fmax(largest, fabs(s->initial[i * p + j]));
+        }
+        s->power[j] = largest > 0.0 ? ilogb(largest) : 0;
+        for (int64_t i = 0; i < plan->n_slots; i++) {
+            s->slot[i * p + j] = scalbn(s->slot[i * p + j], -s->power[j]);
+        }
+        for (int64_t i = 0; i < rows; i++) {
+            s->initial[i * p + j] = scalbn(s->initial[i * p + j], -s->power[j]);
+        }
+    }
+    return 1;
+}
+
+/* Derivatives of the chain, in the numbering of the sweep. */
+static void differentiate_chain(const pm_plan *plan, const pm_uniform *u, sensitivity *s) {
+    const int32_t p = s->p;
+    for (int64_t e = 0; e < u->n_inner; e++) {
+        memcpy(s->inner + e * p, s->slot + (int64_t)u->in_slot[e] * p, (size_t)p * sizeof *s->inner);
+    }
+    memset(s->exit_slope, 0, (size_t)p * sizeof *s->exit_slope);
+    memset(s->steepest, 0, (size_t)p * sizeof *s->steepest);
+    for (int32_t i = 0; i < u->n_exits; i++) {
+        s->exit_share[i] = u->exit_rate[i] / scale_of(u);
+    }
+    s->exit_most = pm_largest(s->exit_share, u->n_exits);
+    int32_t exits = 0;
+    for (int32_t i = 0; i < u->n; i++) {
+        const int32_t row = u->row_of[i];
+        const int leaves = exits < u->n_exits && u->exit_at[exits] == i;
+        for (int32_t j = 0; j < p; j++) {
+            /* Derivatives of the probabilities out of a state must add up to zero far beyond the rounding of each. */
+            double sum = 0.0;
+            double low = 0.0;
+            double absolute = 0.0;
+            double exit = 0.0;
+            for (int64_t e = plan->edge_start[row]; e < plan->edge_end[row]; e++) {
+                const double d = s->slot[(int64_t)plan->graph.edge_slot[e] * p + j];
+                pm_add_exactly(&sum, &low, d);
+                exit += plan->edge_row[e] < 0 ? d : 0.0;
+                absolute += plan->edge_row[e] < 0 ? 0.0 : fabs(d);
+            }
+            if (leaves) {
+                s->exit[(int64_t)exits * p + j] = exit;
+                s->exit_slope[j] = fmax(s->exit_slope[j], fabs(exit));
+            }
+            const double high = sum + low;
+            s->stay[(int64_t)i * p + j] = -high;
+            s->stay_low[(int64_t)i * p + j] = -((sum - high) + low);
+            s->steepest[j] = fmax(s->steepest[j], absolute + fabs(high));
+        }
+        exits += leaves;
+    }
+}
+
+/* The sweep begins with the derivatives of the initial mass. */
+static void begin(const pm_uniform *u, sensitivity *s) {
+    const int32_t p = s->p;
+    memset(s->now_low, 0, (size_t)u->n * (size_t)p * sizeof *s->now_low);
+    for (int32_t j = 0; j < p; j++) {
+        s->two[j] = 1.0;
         s->first[j] = 0.0;
         for (int32_t i = 0; i < u->n; i++) {
             const double d = s->initial[(int64_t)u->row_of[i] * p + j];
             s->now[(int64_t)i * p + j] = d;
-            s->sum[j] += d;
             s->first[j] += fabs(d);
         }
-        s->slope[j] = u->sum > 0.0 ? s->sum[j] / u->sum : 0.0;
-        s->slope_low[j] = 0.0;
     }
-    s->unit = 1.0;
     s->steps = 0;
+    s->dither = 0.0;
+    s->unit = pm_dd_from(1.0);
+    s->over = 0;
 }
 
 static int grow(double **array, int64_t count) {
@@ -184,89 +251,50 @@ static int reserve(pm_uniform *u, sensitivity *s, int64_t steps) {
     return status;
 }
 
-/* Takes that part out of y which only changes the mass, with what rounding has put there, and bounds what is left. */
-static void project(const pm_uniform *u, sensitivity *s, const double *v, double mass) {
+/* Bounds the derivative, and keeps its unit near its size. mass: what is left. */
+static void measure(const pm_uniform *u, sensitivity *s, double mass) {
     const int32_t p = s->p;
     double *bound = s->bound + s->steps / BOUND_EVERY * p;
     memset(bound, 0, (size_t)p * sizeof *bound);
-    for (int32_t j = 0; j < p; j++) {
-        s->sum[j] = u->sum > 0.0 ? s->sum[j] / u->sum : 0.0;
-    }
     for (int32_t i = 0; i < u->n; i++) {
-        double *y = s->now + (int64_t)i * p;
         for (int32_t j = 0; j < p; j++) {
-            y[j] -= s->sum[j] * v[i];
-            bound[j] += fabs(y[j]);
+            bound[j] += fabs(s->now[(int64_t)i * p + j]);
         }
     }
+    s->over = mass == 0.0;
     for (int32_t j = 0; j < p; j++) {
-        bound[j] = u->sum > 0.0 ? mass * (bound[j] / u->sum + fabs(s->slope[j])) : s->unit * bound[j];
-        s->sum[j] = 0.0;
+        const double size = fmax(bound[j], mass * s->steepest[j] / s->scale[j]);
+        bound[j] *= s->scale[j];
+        if (size > LARGEST || (size < SMALLEST && size > 0.0 && s->scale[j] * size > LEAST_SCALE)) {
+            s->factor[j] = scalbn(s->factor[j], -ilogb(size));
+            s->two[j] = scalbn(s->two[j], ilogb(size));
+        }
+        s->over = s->over && scalbn(s->exit_most * bound[j], s->power[j]) < FLOOR;
     }
 }
 
-/* The derivative of what the sweep repairs. */
+/*
+ * Makes up for what the last jumps have lost one way, as the sweep does: the rounding of the probability to stay and of its derivative,
+ * and flows into a state that leave the sum of the others unchanged. The sums are those of `move`.
+ */
 static void repair(const pm_uniform *u, sensitivity *s, const double *v) {
     const int32_t p = s->p;
     for (int32_t i = 0; i < u->n; i++) {
         for (int32_t j = 0; j < p; j++) {
-            double *y = s->now + (int64_t)i * p + j;
-            const double change = PM_REPAIR_EVERY * (u->change_low[i] * *y + s->stay_low[(int64_t)i * p + j] * v[i]);
-            *y += change;
-            s->sum[j] += change;
-        }
-    }
-}
-
-/* Derivatives of the rate of absorption, and of log(mass) after the jump. */
-static void absorb(const pm_uniform *u, sensitivity *s, const double *v, double mass) {
-    const int32_t p = s->p;
-    const double scale = u->rate > 0.0 ? u->rate : 1.0;
-    const double rate = u->share * scale;
-    double *out = s->absorbed + s->steps * p;
-    memset(out, 0, (size_t)p * sizeof *out);
-    for (int32_t i = 0; i < u->n_exits; i++) {
-        const int32_t at = u->exit_at[i];
-        for (int32_t j = 0; j < p; j++) {
-            out[j] += s->now[(int64_t)at * p + j] * u->exit_rate[i] + v[at] * s->exit[(int64_t)i * p + j];
-        }
-    }
-    for (int32_t j = 0; j < p; j++) {
-        if (u->sum > 0.0) {
-            const double change = (out[j] - rate * s->sum[j]) / u->sum;
-            out[j] = mass * ((s->slope[j] + s->slope_low[j]) * rate + change);
-            if (u->share <= 0.5) {
-                pm_add_exactly(&s->slope[j], &s->slope_low[j], -(change / scale / (1.0 - u->share)));
+            const int64_t at = (int64_t)i * p + j;
+            const double y = s->now[at];
+            double lost = u->change_low[i] * y + s->weight[j] * s->stay_low[at] * v[i];
+            double sum = u->change[i] * y + s->now_low[at];
+            double source = s->stay[at] * v[i];
+            for (int64_t e = u->in_ptr[i]; e < u->in_ptr[i + 1]; e++) {
+                const double flow = u->in_probability[e] * s->now[(int64_t)u->in_from[e] * p + j];
+                lost += sum + flow == sum ? flow : 0.0;
+                sum += flow;
+                source += s->inner[e * p + j] * v[u->in_from[e]];
             }
-        } else {
-            out[j] *= s->unit;
-        }
-    }
-}
-
-/* y after the jump. v: the vector before it. */
-static void move(const pm_uniform *u, sensitivity *s, const double *v) {
-    const int32_t p = s->p;
-    memset(s->sum_next, 0, (size_t)p * sizeof *s->sum_next);
-    for (int32_t i = 0; i < u->n; i++) {
-        const double *PM_RESTRICT y = s->now + (int64_t)i * p;
-        const double *PM_RESTRICT stay = s->stay + (int64_t)i * p;
-        double *PM_RESTRICT d = s->next + (int64_t)i * p;
-        for (int32_t j = 0; j < p; j++) {
-            d[j] = u->change[i] * y[j] + stay[j] * v[i];
-        }
-        for (int64_t e = u->in_ptr[i]; e < u->in_ptr[i + 1]; e++) {
-            const double probability = u->in_probability[e];
-            const double mass = v[u->in_from[e]];
-            const double *PM_RESTRICT from = s->now + (int64_t)u->in_from[e] * p;
-            const double *PM_RESTRICT inner = s->inner + e * p;
-            for (int32_t j = 0; j < p; j++) {
-                d[j] += probability * from[j] + inner[j] * mass;
-            }
-        }
-        for (int32_t j = 0; j < p; j++) {
-            d[j] = (d[j] + u->base[i] * y[j]) * u->factor;
-            s->sum_next[j] += d[j];
+            source *= s->weight[j];
+            lost += sum + source == sum ? source : 0.0;
+            s->next[at] = y + PM_REPAIR_EVERY * lost;
         }
     }
     double *swap = s->now;
@@ -274,44 +302,105 @@ static void move(const pm_uniform *u, sensitivity *s, const double *v) {
     s->next = swap;
 }
 
-/* Takes values and derivatives together to `steps` entries, or until no mass is left. */
+/* The derivative of the rate of absorption. ratio: the unit of v. */
+static void absorb(const pm_uniform *u, sensitivity *s, const double *v, double ratio) {
+    const int32_t p = s->p;
+    double *out = s->absorbed + s->steps * p;
+    memset(out, 0, (size_t)p * sizeof *out);
+    memset(s->leaving, 0, (size_t)p * sizeof *s->leaving);
+    for (int32_t i = 0; i < u->n_exits; i++) {
+        const double *y = s->now + (int64_t)u->exit_at[i] * p;
+        const double mass = ratio > 0.0 ? v[u->exit_at[i]] * ratio : 0.0;
+        for (int32_t j = 0; j < p; j++) {
+            s->leaving[j] += y[j] * s->exit_share[i];
+            out[j] += mass * s->exit[(int64_t)i * p + j];
+        }
+    }
+    for (int32_t j = 0; j < p; j++) {
+        out[j] += s->scale[j] * s->leaving[j];
+    }
+}
+
+/* y after the jump. v: the vector before it. */
+static void move(const pm_uniform *u, sensitivity *s, const double *v) {
+    const int32_t p = s->p;
+    double *PM_RESTRICT source = s->source;
+    const double *PM_RESTRICT factor = s->factor;
+    const double *PM_RESTRICT weight = s->weight;
+    for (int32_t i = 0; i < u->n; i++) {
+        const double *PM_RESTRICT y = s->now + (int64_t)i * p;
+        const double *PM_RESTRICT y_low = s->now_low + (int64_t)i * p;
+        const double *PM_RESTRICT stay = s->stay + (int64_t)i * p;
+        double *PM_RESTRICT d = s->next + (int64_t)i * p;
+        double *PM_RESTRICT d_low = s->next_low + (int64_t)i * p;
+        for (int32_t j = 0; j < p; j++) {
+            d[j] = u->change[i] * y[j] + y_low[j];
+            source[j] = stay[j] * v[i];
+        }
+        for (int64_t e = u->in_ptr[i]; e < u->in_ptr[i + 1]; e++) {
+            const double probability = u->in_probability[e];
+            const double mass = v[u->in_from[e]];
+            const double *PM_RESTRICT from = s->now + (int64_t)u->in_from[e] * p;
+            const double *PM_RESTRICT inner = s->inner + e * p;
+            for (int32_t j = 0; j < p; j++) {
+                d[j] += probability * from[j];
+                source[j] += inner[j] * mass;
+            }
+        }
+        for (int32_t j = 0; j < p; j++) {
+            const double change = d[j] + weight[j] * source[j];
+            const double kept = u->base[i] * y[j];
+            const double moved = kept + change;
+            d[j] = moved * factor[j];
+            d_low[j] = ((kept - moved) + change) * factor[j];
+        }
+    }
+    double *swap = s->now;
+    s->now = s->next;
+    s->next = swap;
+    swap = s->now_low;
+    s->now_low = s->next_low;
+    s->next_low = swap;
+}
+
+/* One jump of the derivatives. v: the vector before it, mass: its sum, 0 if nothing is left. */
+static void jump(const pm_uniform *u, sensitivity *s, const double *v, double mass) {
+    const double ratio = mass > 0.0 ? mass / u->sum : 0.0;
+    double dither = s->dither + 0.61803398874989485;
+    dither -= dither >= 1.0 ? 1.0 : 0.0;
+    const double factor = (1.0 + dither) / (1.0 + s->dither);
+    for (int32_t j = 0; j < s->p; j++) {
+        s->factor[j] = factor;
+        s->scale[j] = s->unit.hi * s->two[j];
+        s->weight[j] = ratio / s->scale[j];
+    }
+    s->dither = dither;
+    if (s->steps % BOUND_EVERY == 0) {
+        measure(u, s, mass);
+    }
+    if (s->steps % PM_REPAIR_EVERY == PM_REPAIR_EVERY - 1) {
+        repair(u, s, v);
+    }
+    absorb(u, s, v, ratio);
+    move(u, s, v);
+    s->unit = pm_dd_div(s->unit, pm_dd_from(factor));
+    s->steps++;
+}
+
+/* Takes values and derivatives together to `steps` entries, or until nothing is left of both. */
 static int sweep(pm_uniform *u, sensitivity *s, int64_t steps) {
     const int status = s->p == 0 ? pm_uniform_sweep(u, steps) : reserve(u, s, steps);
     if (status != PM_OK || s->p == 0) {
         return status;
     }
-    for (; s->steps < steps && !is_over(u); s->steps++) {
-        const double before = u->sum * u->factor;
+    while (s->steps < steps && !s->over) {
+        double mass = 0.0;
         if (!u->exhausted) {
             pm_uniform_jump(u);
-        }
-        if (u->sum == 0.0 && before > 0.0 && s->steps > 0) {
-            s->unit = u->left[s->steps - 1] / before;
+            mass = u->sum > 0.0 ? u->left[s->steps] : 0.0;
         }
         /* The jump has left the vector before it in `next`. */
-        const double *v = u->sum > 0.0 ? u->next : u->now;
-        const double mass = s->steps < u->steps ? u->left[s->steps] : 0.0;
-        if (s->steps % BOUND_EVERY == 0) {
-            project(u, s, v, mass);
-        }
-        if (s->steps % PM_REPAIR_EVERY == PM_REPAIR_EVERY - 1) {
-            repair(u, s, v);
-        }
-        absorb(u, s, v, mass);
-        move(u, s, v);
-        if (u->sum > 0.0 && u->share > 0.5) {
-            double sum = 0.0;
-            for (int32_t i = 0; i < u->n; i++) {
-                sum += u->now[i];
-            }
-            for (int32_t j = 0; j < s->p; j++) {
-                const double change = sum > 0.0 ? s->sum_next[j] / sum - s->sum[j] / u->sum : 0.0;
-                pm_add_exactly(&s->slope[j], &s->slope_low[j], change);
-            }
-        }
-        double *swap = s->sum;
-        s->sum = s->sum_next;
-        s->sum_next = swap;
+        jump(u, s, u->next, mass);
         if (pm_stop(u->control, (u->n_inner + u->n + 8) * (s->p + 1))) {
             return PM_E_STOPPED;
         }
@@ -321,7 +410,7 @@ static int sweep(pm_uniform *u, sensitivity *s, int64_t steps) {
 
 /*
  * Is what is left out beyond a mixture below tol times the sum of the |terms| so far? w: the last weight, ratio: of the next one to
- * it. After k more jumps, the sum of |v'| has grown by at most `steepest` times the mass for each.
+ * it. After k more jumps, the sum of |m'| has grown by at most `steepest` times the mass for each.
  */
 static int is_enough(const sensitivity *s, double w, double ratio, const double *bound, double jumps, double mass, double tol) {
     if (!(ratio < 1.0)) {
@@ -330,7 +419,7 @@ static int is_enough(const sensitivity *s, double w, double ratio, const double 
     const double weights = w * ratio / (1.0 - ratio);
     for (int32_t j = 0; j < s->p; j++) {
         const double largest = s->exit_most * (bound[j] + jumps * s->steepest[j] * mass) + s->exit_slope[j] * mass;
-        if (!(weights * largest <= tol * s->total[j])) {
+        if (!(weights * largest <= tol * fmax(s->total[j], scalbn(FLOOR, -s->power[j])))) {
             return 0;
         }
     }
@@ -340,7 +429,7 @@ static int is_enough(const sensitivity *s, double w, double ratio, const double 
 static void add(sensitivity *s, double w, int64_t k, double *out) {
     for (int32_t j = 0; j < s->p; j++) {
         const double term = w * s->absorbed[k * s->p + j];
-        out[j] += term;
+        pm_add_exactly(&out[j], &s->low[j], term);
         s->total[j] += fabs(term);
     }
 }
@@ -352,6 +441,7 @@ static void mix(const pm_uniform *u, sensitivity *s, double lambda, double tol, 
     const int64_t mode = lambda < (double)last ? (int64_t)lambda : last;
     memset(out, 0, (size_t)p * sizeof *out);
     memset(s->total, 0, (size_t)p * sizeof *s->total);
+    memset(s->low, 0, (size_t)p * sizeof *s->low);
     *enough = 1;
     double w = pm_poisson((double)mode, lambda);
     add(s, w, mode, out);
@@ -364,7 +454,7 @@ static void mix(const pm_uniform *u, sensitivity *s, double lambda, double tol, 
             }
         }
         if (k >= last) {
-            *enough = is_over(u);
+            *enough = s->over;
             break;
         }
         k++;
@@ -379,6 +469,9 @@ static void mix(const pm_uniform *u, sensitivity *s, double lambda, double tol, 
         }
         w = (mode - k) % RENEW_EVERY == RENEW_EVERY - 1 ? pm_poisson((double)k - 1.0, lambda) : w * ratio;
         add(s, w, k - 1, out);
+    }
+    for (int32_t j = 0; j < p; j++) {
+        out[j] = scalbn(out[j] + s->low[j], s->power[j]);
     }
 }
 
@@ -396,7 +489,7 @@ static int at_time(pm_uniform *u, sensitivity *s, double t, double tol, int64_t 
         if (enough) {
             return PM_OK;
         }
-        const double wanted = 1.2 * (double)u->steps + 64.0;
+        const double wanted = 1.2 * (double)(s->steps > u->steps ? s->steps : u->steps) + 64.0;
         if (wanted > (double)max_steps) {
             pm_at(where, 0, 0, wanted);
             return PM_E_LIMIT;
@@ -411,27 +504,15 @@ static int at_time(pm_uniform *u, sensitivity *s, double t, double tol, int64_t 
 /* The same after k steps of a discrete chain. */
 static void at_step(const pm_uniform *u, const sensitivity *s, double k, const double *absorbed_at_once, double *out,
                     double *out_grad) {
-    const size_t size = (size_t)s->p * sizeof *out_grad;
     if (k == 0.0) {
         *out = u->absorbed_at_once;
-        memcpy(out_grad, absorbed_at_once, size);
+        memcpy(out_grad, absorbed_at_once, (size_t)s->p * sizeof *out_grad);
         return;
     }
     *out = k <= (double)u->steps ? u->absorbed[(int64_t)k - 1] : 0.0;
-    if (k <= (double)s->steps) {
-        memcpy(out_grad, s->absorbed + ((int64_t)k - 1) * s->p, size);
-    } else {
-        memset(out_grad, 0, size);
+    for (int32_t j = 0; j < s->p; j++) {
+        out_grad[j] = k <= (double)s->steps ? scalbn(s->absorbed[((int64_t)k - 1) * s->p + j], s->power[j]) : 0.0;
     }
-}
-
-static int all_finite(const double *values, int64_t n) {
-    for (int64_t i = 0; i < n; i++) {
-        if (!(fabs(values[i]) <= DBL_MAX)) {
-            return 0;
-        }
-    }
-    return 1;
 }
 
 static int grad_of_theta(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, sensitivity *s, int64_t row, int64_t n_times,
@@ -447,9 +528,17 @@ static int grad_of_theta(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, s
         pm_at(where, row, 0, needed);
         return PM_E_LIMIT;
     }
-    pm_weights_slopes(plan, ws, s->slot);
-    differentiate_chain(plan, u, s);
+    status = pm_weights_slopes(plan, ws, s->slot);
+    if (status != PM_OK) {
+        return status;
+    }
     differentiate_initial(plan, ws, u, s, absorbed_at_once);
+    if (!choose_units(plan, s)) {
+        pm_at(where, row, 0, 0.0);
+        return PM_E_OVERFLOW;
+    }
+    differentiate_chain(plan, u, s);
+    begin(u, s);
     status = sweep(u, s, (int64_t)needed);
     for (int64_t i = 0; i < n_times && status == PM_OK; i++) {
         double *d = out_grad + i * s->p;
