@@ -1,4 +1,4 @@
-/* uniform_grad.c: closed forms, and differences of the density itself. */
+/* uniform_grad.c and sensitivity.c: closed forms, and differences of the density itself. */
 #include <math.h>
 
 #include "chain.h"
@@ -170,6 +170,33 @@ static void no_mass_left(void) {
     chain_free(c);
 }
 
+/* Two exponential distributions, of which one has been gone for long: a derivative of each. */
+static void far_apart(void) {
+    const double fast[] = {1.0, 0.0};
+    const double slow[] = {0.0, 1.0};
+    chain *c = chain_new(4, 2, 0);
+    chain_edge(c, 0, 1, 0.5, NULL);
+    chain_edge(c, 0, 2, 0.5, NULL);
+    chain_edge(c, 1, 3, 0.0, fast);
+    chain_edge(c, 2, 3, 0.0, slow);
+    chain_plan(c);
+    pm_uniform *u = NULL;
+    REQUIRE(pm_uniform_new(c->plan, &u) == PM_OK);
+    const double theta[] = {300.0, 1e-3};
+    const double times[] = {0.5, 2.0, 100.0};
+    double out[3];
+    double grad[6];
+    CHECK_INT(pm_uniform_grad(c->plan, c->one, u, 1, theta, 3, times, 1e-12, 1000000, out, grad, &where), PM_OK);
+    for (int i = 0; i < 3; i++) {
+        for (int j = 0; j < 2; j++) {
+            const double x = theta[j] * times[i];
+            CHECK(fabs(grad[2 * i + j] - 0.5 * (1.0 - x) * exp(-x)) <= 1e-12 * (1.0 + x) * exp(-x) + 1e-290);
+        }
+    }
+    pm_uniform_free(u);
+    chain_free(c);
+}
+
 static void refused(void) {
     chain *c = chain_random(2, 5, 1, 0.3, 1, 0);
     pm_uniform *u = NULL;
@@ -197,6 +224,7 @@ int main(void) {
     RUN(many_jumps);
     RUN(a_derivative_where_the_density_is_zero);
     RUN(no_mass_left);
+    RUN(far_apart);
     RUN(refused);
     return test_end();
 }

@@ -158,8 +158,11 @@ struct pm_workspace {
 
 /* weights.c: fills theta and slot for lanes (padded with the last theta) and checks the weights. */
 int pm_load_theta(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, pm_where *where);
-/* weights.c: forward derivatives of every weight by theta, slope (n_slots, n_params). workspace: one lane. */
-void pm_weights_slopes(const pm_plan *plan, const pm_workspace *ws, double *slope);
+/*
+ * weights.c: forward derivatives of every weight by theta, slope (n_slots, n_params); in double-double where terms cancel. ws: one lane,
+ * loaded. A derivative that no double holds is not finite.
+ */
+int pm_weights_slopes(const pm_plan *plan, pm_workspace *ws, double *slope);
 
 /* What is asked of a chain whose absorption may be uncertain. */
 typedef struct pm_asked {

@@ -1,7 +1,9 @@
 /* Weights at theta: affine forms, then the program over them; and the chain rule back to theta. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "number.h"
 #include "pm_internal.h"
 
 /* What is left of a sum below this share of its terms has lost so many bits that the sum is made anew with more digits. */
@@ -118,7 +120,39 @@ int pm_weights(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double
     return PM_OK;
 }
 
-void pm_weights_slopes(const pm_plan *plan, const pm_workspace *ws, double *slope) {
+/* Derivatives in double-double, where they are numbers: an infinite weight leaves none. */
+static int slopes_extended(const pm_plan *plan, pm_workspace *ws, double *slope) {
+    const pm_graph *g = &plan->graph;
+    const int32_t p = g->n_params;
+    pm_workspace *more = NULL;
+    pm_dd *exact = pm_alloc((int64_t)plan->n_slots * p, sizeof *exact);
+    const int status = exact == NULL ? PM_E_MEMORY : pm_extended_weights(plan, ws, ws->theta, &more);
+    if (status != PM_OK) {
+        free(exact);
+        return status;
+    }
+    const pm_dd *weight = (const pm_dd *)(const void *)more->slot;
+    for (int64_t i = 0; i < (int64_t)g->n_affine * p; i++) {
+        exact[i] = pm_dd_from(slope[i]);
+    }
+    for (int32_t i = 0; i < g->n_program; i++) {
+        const int64_t at = (int64_t)(g->n_affine + i) * p;
+        const pm_dd a = weight[g->program_a[i]];
+        const pm_dd b = weight[g->program_b[i]];
+        for (int32_t j = 0; j < p; j++) {
+            const pm_dd da = exact[(int64_t)g->program_a[i] * p + j];
+            const pm_dd db = exact[(int64_t)g->program_b[i] * p + j];
+            exact[at + j] = g->program_op[i] == PM_OP_ADD   ? pm_dd_add(da, db)
+                            : g->program_op[i] == PM_OP_MUL ? pm_dd_add(pm_dd_mul(da, b), pm_dd_mul(a, db))
+                                                            : pm_dd_div(pm_dd_sub(da, pm_dd_mul(pm_dd_div(a, b), db)), b);
+            slope[at + j] = isnan(exact[at + j].hi) ? slope[at + j] : exact[at + j].hi;
+        }
+    }
+    free(exact);
+    return PM_OK;
+}
+
+int pm_weights_slopes(const pm_plan *plan, pm_workspace *ws, double *slope) {
     const pm_graph *g = &plan->graph;
     const int32_t p = g->n_params;
     for (int32_t i = 0; i < g->n_affine; i++) {
@@ -128,24 +162,20 @@ void pm_weights_slopes(const pm_plan *plan, const pm_workspace *ws, double *slop
             d[g->affine_param[k]] += g->affine_coef[k];
         }
     }
+    int cancelled_terms = 0;
     for (int32_t i = 0; i < g->n_program; i++) {
         double *d = slope + (int64_t)(g->n_affine + i) * p;
         const double *da = slope + (int64_t)g->program_a[i] * p;
         const double *db = slope + (int64_t)g->program_b[i] * p;
         const double a = ws->slot[g->program_a[i]];
         const double b = ws->slot[g->program_b[i]];
+        const int32_t op = g->program_op[i];
         for (int32_t j = 0; j < p; j++) {
-            switch (g->program_op[i]) {
-            case PM_OP_ADD:
-                d[j] = da[j] + db[j];
-                break;
-            case PM_OP_MUL:
-                d[j] = da[j] * b + a * db[j];
-                break;
-            default:
-                d[j] = (da[j] - a / b * db[j]) / b;
-                break;
-            }
+            const double first = op == PM_OP_MUL ? da[j] * b : da[j];
+            const double second = op == PM_OP_ADD ? db[j] : op == PM_OP_MUL ? a * db[j] : -(a / b * db[j]);
+            d[j] = op == PM_OP_DIV ? (first + second) / b : first + second;
+            cancelled_terms |= fabs(first + second) < CANCELLED * (fabs(first) + fabs(second));
         }
     }
+    return cancelled_terms ? slopes_extended(plan, ws, slope) : PM_OK;
 }
