@@ -22,6 +22,39 @@
 
 #include <stdint.h>
 
+/* The version of this header, that of the toolkit: a minor version may change functions and structs as long as the major one is 0. */
+#define PM_VERSION_MAJOR 0
+#define PM_VERSION_MINOR 1
+#define PM_VERSION_PATCH 0
+
+/*
+ * PM_API marks what a shared library exports. Define PM_BUILD_SHARED where one is built, and on Windows PM_USE_SHARED where one is
+ * used; by default the core is linked statically. PM_MUST_CHECK marks a status that may not be ignored.
+ */
+#if defined(_WIN32) && defined(PM_BUILD_SHARED)
+#define PM_API __declspec(dllexport)
+#elif defined(_WIN32) && defined(PM_USE_SHARED)
+#define PM_API __declspec(dllimport)
+#elif defined(__GNUC__) && defined(PM_BUILD_SHARED)
+#define PM_API __attribute__((visibility("default")))
+#else
+#define PM_API
+#endif
+#if defined(__GNUC__) || defined(__clang__)
+#define PM_MUST_CHECK __attribute__((warn_unused_result))
+#elif defined(_MSC_VER)
+#define PM_MUST_CHECK _Check_return_
+#else
+#define PM_MUST_CHECK
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The version of the library that is linked, for example "0.1.0"; it should be that of the header. */
+PM_API const char *pm_version(void);
+
 /* ---- status ------------------------------------------------------------------------------------------------------- */
 
 #define PM_OK 0
