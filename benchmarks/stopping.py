@@ -53,14 +53,18 @@ def grid(n: int) -> Graph:
     sources = np.concatenate([np.flatnonzero(can) for can, _ in moves])
     targets = np.concatenate([np.flatnonzero(can) + by for can, by in moves])
     keep = sources > 0  # (0, 0) is absorbing
-    return Graph.from_arrays(np.stack([i, j], 1), sources[keep], targets[keep], np.full(keep.sum(), 1.0), initial=n * n - 1)
+    return Graph.from_arrays(
+        np.stack([i, j], 1), sources[keep], targets[keep], np.full(keep.sum(), 1.0), initial=n * n - 1
+    )
 
 
 def discrete_line(n: int) -> Graph:
     """As `line`, by whole steps."""
     up, down = np.arange(n - 1), np.arange(1, n)
     sources, targets = np.concatenate([up, down, [0]]), np.concatenate([up + 1, down - 1, [n]])
-    return Graph.from_arrays(np.arange(1, n + 2)[:, None], sources, targets, np.full(sources.size, 0.3), initial=n - 1, discrete=True)
+    return Graph.from_arrays(
+        np.arange(1, n + 2)[:, None], sources, targets, np.full(sources.size, 0.3), initial=n - 1, discrete=True
+    )
 
 
 TIMES = 1e4 + np.arange(1_000_000) * 0.01
@@ -136,8 +140,8 @@ def _epochs_discrete() -> Callable[[], object]:
     return lambda: model.expectation(np.zeros((2, 0)))
 
 
-def _squaring() -> Callable[[], object]:
-    model = line(4_000).model()
+def _squaring(n: int) -> Callable[[], object]:
+    model = line(n).model()
     return lambda: model.cdf([1.0, 1.0], [1e12])
 
 
@@ -190,7 +194,8 @@ CASES: dict[str, Callable[[], Callable[[], object]]] = {
     "sample, one draw": _one_draw,
     "epochs": _epochs,
     "epochs, discrete": _epochs_discrete,
-    "squaring": _squaring,
+    "squaring": lambda: _squaring(4_000),
+    "squaring, 2,000 states": lambda: _squaring(2_000),
     "rewards, symbolic": _rewards,
     "rewards, numbers": _rewards_numbers,
     "Graph(callback)": _explore,
@@ -213,6 +218,11 @@ def child(case: str, seconds: float | None) -> None:
         print(STOPPED, time.monotonic(), flush=True)
 
 
+def _words(text: str) -> tuple[str, str]:
+    words = text.split()
+    return (words[0], words[1]) if len(words) == 2 else ("", "")
+
+
 def measure(case: str, *, after: float = 0.3, by_deadline: bool = False, patience: float = 60.0) -> float:
     """Return the seconds from the signal, or from the deadline, to the end of the call.
 
@@ -225,7 +235,7 @@ def measure(case: str, *, after: float = 0.3, by_deadline: bool = False, patienc
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        word, started = (process.stdout.readline().split() + ["", ""])[:2]
+        word, started = _words(process.stdout.readline())
         if word != STARTED:
             raise RuntimeError(f"{case}: did not start")
         asked = float(started) + after
@@ -234,7 +244,7 @@ def measure(case: str, *, after: float = 0.3, by_deadline: bool = False, patienc
             asked = time.monotonic()
             os.kill(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=after + patience)
-        word, stopped = (output.split() + ["", ""])[:2]
+        word, stopped = _words(output)
         if word != STOPPED or process.returncode != 0:
             raise RuntimeError(f"{case}: ended with exit code {process.returncode} and said {output!r}")
         if float(stopped) < asked:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
-from phasic_models.errors import GraphError, ParameterError
 from phasic_models.core import threads
+from phasic_models.errors import GraphError, ParameterError
 from phasic_models.evaluation import elimination, engine
 from phasic_models.evaluation.arguments import as_float_array
 from phasic_models.graph import Graph

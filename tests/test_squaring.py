@@ -199,8 +199,16 @@ def test_absorption_that_is_not_certain():
     model = Graph(lambda s: {2: [((1,), 1.0), ((0,), door)], 1: [((0,), door)], 0: []}[int(s[0])], ipv=[2]).model()
     got = squared(model, [1e3, 1e100], theta=[0.0])
     assert got["sf"] == pytest.approx([1.0, 1.0], rel=1e-12)
+    got = squared(model, [1e140, 1e300], theta=[0.0])
+    assert got["sf"] == pytest.approx([1.0, 1.0], rel=1e-12)
+    assert got["cdf"].tolist() == got["pdf"].tolist() == [0.0, 0.0]
     with pytest.raises(NumericalError, match=r"mass is left after 1e\+130 jumps"):
-        squared(model, [1e300], theta=[0.0])
+        squared(model, [1e140], theta=[1e-139])
+    carried = model.epochs([0.0, 1e140])
+    with pytest.raises(
+        NumericalError, match=r"mass is left after 1e\+130 jumps, and more are expected in such an epoch"
+    ):
+        carried.sf([[0.0], [0.0]], 2e140)
 
 
 def test_a_drift_is_an_error(monkeypatch):

@@ -108,8 +108,22 @@ def test_infinite(graph):
     assert text.startswith(
         "absorption is not certain at theta[1] = [ 3.  -0.5]: state (2, 7) is reached and never left"
     )
-    text = raised(InfiniteExpectationError, graph, lib.PM_E_INFINITE, a=1, b=3, value=1.0, theta=THETA)
+    text = raised(
+        InfiniteExpectationError, graph, lib.PM_E_INFINITE, a=1, b=3, value=lib.PM_INFINITE_REWARD, theta=THETA
+    )
+    assert text.endswith(
+        "state (2, 7) is reached and never left for good, and its reward is earned for ever, so the expectation is infinite"
+    )
+    text = raised(
+        InfiniteExpectationError, graph, lib.PM_E_INFINITE, a=1, b=3, value=lib.PM_INFINITE_IF_ENTERED, theta=THETA
+    )
     assert text.startswith("the expectation has no derivative at theta[1]")
+    assert text.endswith("state (2, 7) would be reached, and absorption would not be certain")
+    text = raised(
+        InfiniteExpectationError, graph, lib.PM_E_INFINITE, a=1, b=3, value=lib.PM_INFINITE_IF_LEFT, theta=THETA
+    )
+    assert text.startswith("the expectation has no derivative at theta[1]")
+    assert text.endswith("with a weight that is zero there it would be left, and more would be earned")
 
 
 def test_initial(graph):

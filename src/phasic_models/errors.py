@@ -17,7 +17,7 @@ class ParameterError(PhasicModelsError, ValueError):
 
 
 class InfiniteExpectationError(ParameterError):
-    """At these parameters absorption is not certain, so the asked moment is infinite."""
+    """At these parameters absorption is not certain, and what was asked for is infinite or undefined."""
 
 
 class NumericalError(PhasicModelsError, ArithmeticError):

@@ -28,6 +28,7 @@ from .evaluation.distribution import evaluate
 from .evaluation.engine import Plan
 from .evaluation.epochs import PiecewiseModel
 from .evaluation.quantile import quantiles
+from .evaluation.status import check_earned
 from .evaluation.transforms import KilledChain, RewardedChain
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ class Model:
     In every method `theta` has shape (p,) or (batch, p), and results gain a leading batch axis with it; a model without
     parameters takes ``None`` or ``[]``. Times are in the unit of 1/rate, or whole steps if the model is discrete.
     Rewards have shape (V,), in the order of `states`; those of the starting vertex and of absorbing vertices count
-    for nothing. With rewards r, Y = Σ_v r_v T_v is meant, where T_v is the time (or number of steps) spent in v before
-    absorption; without, the time until absorption. Everything is float64. Methods may be called from many threads at once.
+    for nothing. With rewards r, Y = Σ_v r_v T_v is meant, where T_v is the time (or number of steps) spent in v
+    before absorption; without, the time until absorption. Absorption need not be certain: Y is then infinite where
+    the process is caught in states with a reward, and finite where there is none. Everything is float64. Methods may
+    be called from many threads at once.
 
     Parameters
     ----------
@@ -170,9 +173,11 @@ class Model:
         Notes
         -----
         A mass at 0, from absorption at once or from paths without reward, is no part of the density of a continuous
-        model; ``cdf(theta, 0)`` is that mass. Distributions come from uniformization, or from repeated squaring
-        where the model is so stiff that this is cheaper. With rewards, rates are divided by them and states without
-        reward are eliminated (Kulkarni 1989; Bladt and Nielsen 2017, theorem 3.1.33).
+        model; ``cdf(theta, 0)`` is that mass. Where absorption is not certain, Y may be infinite: the density then
+        sums to P(Y < ∞) and the survival function does not fall below P(Y = ∞). Distributions come from
+        uniformization, or from repeated squaring where the model is so stiff that this is cheaper. With rewards,
+        rates are divided by them and states without reward are eliminated (Kulkarni 1989; Bladt and Nielsen 2017,
+        theorem 3.1.33).
 
         References
         ----------
@@ -261,7 +266,8 @@ class Model:
         theta
             Shape (p,) or (batch, p).
         q
-            Probabilities in [0, 1], any shape. 1 gives infinity.
+            Probabilities in [0, 1], any shape. 1 gives infinity, and so does what is not below P(Y < ∞) where absorption is
+            not certain.
         rewards
             Shape (V,); None for the time until absorption.
         tol
@@ -278,10 +284,15 @@ class Model:
         ------
         ParameterError
             If a probability lies outside [0, 1] or is NaN, or as for `pdf`.
-        InfiniteExpectationError
-            If absorption is not certain.
         NumericalError
             If a probability is positive but below 1e-280 in a continuous model, or its quantile too large for a float.
+
+        Notes
+        -----
+        Where absorption is not certain, the quantile is that of the chain under the condition that Y is finite (Doob's
+        transform: weights times the probability from their target on, over that from their source on). P(Y < ∞)
+        is known to about 1e-15, so that a `q` that is closer to it than 1e-14 of it gives infinity, and the quantile of a
+        `q` that falls short of it by a share δ has a relative accuracy of about 1e-15/δ, if that is more than `tol`.
         """
         batch, is_batch = check_theta(theta, self.graph)
         probabilities = check_probabilities(q)
@@ -324,14 +335,13 @@ class Model:
         Returns
         -------
         numpy.ndarray
-            Shape `size`, or (batch, *size).
+            Shape `size`, or (batch, *size). A draw is infinite if it ends in states that are never left for good (the
+            time until absorption always, a sum of rewards if there is a reward among them).
 
         Raises
         ------
         ParameterError
             If an argument is out of range.
-        InfiniteExpectationError
-            If absorption is not certain.
         NumericalError
             If a draw takes more than `max_jumps` jumps.
         """
@@ -391,7 +401,7 @@ class Model:
         return PiecewiseModel(self._plan, starts)
 
     def laplace(self, theta: Any, s: Any, rewards: Any = None, *, n_threads: int | None = None) -> Floats:
-        """Return the Laplace transform E[exp(-s Y)] at real `s`, 0 or more.
+        """Return the Laplace transform E[exp(-s Y)] at real `s`, 0 or more; at 0 it is P(Y < ∞), its limit from above.
 
         Parameters
         ----------
@@ -453,14 +463,19 @@ class Model:
         ParameterError
             If an argument is out of range.
         InfiniteExpectationError
-            If absorption is not certain at this θ.
+            If at this θ the process may be caught for ever in states with a reward; the message names one. Without a
+            reward there, what is earned before counts, and is finite.
         NumericalError
             If the result overflows.
         """
         checked = check_rewards(rewards, self.graph)
         if checked is not None and checked.ndim == 2:
+            batch, is_batch = check_theta(theta, self.graph)
+            sojourn = self.dag.plan.sojourn(batch, thread_count(n_threads))
+            check_earned(self.graph, batch, sojourn, checked)
+            sojourn[np.isinf(sojourn)] = 0.0  # without a reward
             # Not @, whose last bits depend on the size of the batch.
-            sums = np.einsum("...v,mv->...m", self.sojourn(theta, n_threads=n_threads), checked)
+            sums = np.einsum("...v,mv->...m", sojourn if is_batch else sojourn[0], checked)
             if not np.isfinite(sums).all():
                 raise NumericalError("the expectation of a reward is too large for a float")
             return sums
@@ -533,7 +548,14 @@ class Model:
     def sojourn(self, theta: Any, *, n_threads: int | None = None) -> Floats:
         """Return the expected time (or number of steps) in each vertex, shape (V,) or (batch, V).
 
-        Errors as for `expectation`.
+        It is infinite in states that are reached and visited again and again for ever, because absorption is not certain.
+
+        Raises
+        ------
+        ParameterError
+            If an argument is out of range.
+        NumericalError
+            If a finite result overflows.
         """
         batch, is_batch = check_theta(theta, self.graph)
         values = self._plan.sojourn(batch, thread_count(n_threads))
@@ -550,6 +572,11 @@ class Model:
             Shape (k,) or (batch, k).
         gradient : numpy.ndarray
             Shape (k, p) or (batch, k, p).
+
+        Raises
+        ------
+        InfiniteExpectationError
+            Also where weights that are zero would, if they were positive, let the process be caught or get free.
 
         Notes
         -----

@@ -69,10 +69,8 @@ static void refused(void) {
     REQUIRE(pm_censored_new(c->plan, keep, NULL, &watched, NULL) == PM_OK);
     double out[8];
     pm_where where;
-    const double theta[] = {1.0, 0.0, -1.0};
+    const double theta[] = {1.0, 1.0, -1.0};
     CHECK_INT(pm_censored_weights(c->plan, c->eight, watched, 1, theta, out, &where), PM_E_ARGUMENT);
-    CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 2, theta, out, &where), PM_E_INFINITE);
-    CHECK_INT(where.a, 1);
     CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 1, theta + 2, out, &where), PM_E_NEGATIVE);
     CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 1, theta, out, &where), PM_OK);
     pm_censored_free(watched);
@@ -80,8 +78,59 @@ static void refused(void) {
     chain_free(c);
 }
 
+/* Edge from row `from` to row `to` of the censored chain. */
+static double between(const pm_censored *watched, const double *weights, int32_t from, int32_t to) {
+    int32_t n_rows = 0;
+    const int32_t *vertices = NULL;
+    const int64_t *edge_ptr = NULL;
+    const int32_t *edge_target = NULL;
+    pm_censored_edges(watched, &n_rows, &vertices, &edge_ptr, &edge_target);
+    for (int64_t e = edge_ptr[from]; e < edge_ptr[from + 1]; e++) {
+        if (edge_target[e] == to) {
+            return weights[e];
+        }
+    }
+    return -1.0;
+}
+
+/* 1 -> 6 (absorbing) at rate 1, 1 -> 2 at rate 2, 2 <-> 3 at rate 1; 3 -> 1 and 3 -> 4 at rate x, 4 <-> 5, 5 -> 6 at rate y. */
+static void a_trap_counts_as_absorption(void) {
+    const double x[] = {1.0, 0.0};
+    const double y[] = {0.0, 1.0};
+    chain *c = chain_new(7, 2, 0);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    chain_edge(c, 1, 6, 1.0, NULL);
+    chain_edge(c, 1, 2, 2.0, NULL);
+    chain_edge(c, 2, 3, 1.0, NULL);
+    chain_edge(c, 3, 2, 1.0, NULL);
+    chain_edge(c, 3, 1, 0.0, x);
+    chain_edge(c, 3, 4, 0.0, x);
+    chain_edge(c, 4, 5, 1.0, NULL);
+    chain_edge(c, 5, 4, 1.0, NULL);
+    chain_edge(c, 5, 6, 0.0, y);
+    chain_plan(c);
+    const uint8_t keep[] = {0, 1, 0, 0, 0, 1, 0};
+    pm_censored *watched = NULL;
+    REQUIRE(pm_censored_new(c->plan, keep, NULL, &watched, NULL) == PM_OK);
+    const double theta[][2] = {{0.0, 1.0}, {1.0, 0.0}, {1.0, 1.0}, {0.0, 0.0}};
+    double out[32];
+    /* Rows: 0 the start, 1, 2 (vertex 5), 3 absorption. */
+    const double lost[] = {3.0, 1.0, 1.0, 3.0};
+    const double onward[] = {0.0, 1.0, 1.0, 0.0};
+    for (int t = 0; t < 4; t++) {
+        CHECK_INT(pm_censored_weights(c->plan, c->one, watched, 1, theta[t], out, NULL), PM_OK);
+        CHECK(between(watched, out, 0, 1) == 1.0);
+        CHECK_CLOSE(between(watched, out, 1, 3), lost[t], 1e-15);
+        CHECK_CLOSE(between(watched, out, 1, 2), onward[t], 1e-15);
+        CHECK(between(watched, out, 2, 3) == theta[t][1]); /* a trap in which 5 is watched is none to censoring */
+    }
+    pm_censored_free(watched);
+    chain_free(c);
+}
+
 int main(void) {
     RUN(sojourn_is_kept);
     RUN(refused);
+    RUN(a_trap_counts_as_absorption);
     return test_end();
 }

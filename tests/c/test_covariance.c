@@ -194,7 +194,7 @@ static void from_every_vertex(void) {
     for (int i = 0; i < 9; i++) {
         theta[i] = pow(10.0, i - 2);
     }
-    CHECK_INT(pm_vertex_variance(c->plan, c->eight, 9, theta, NULL, out[0], NULL), PM_OK);
+    CHECK_INT(pm_vertex_variance(c->plan, c->eight, 9, theta, NULL, NULL, out[0], NULL), PM_OK);
     for (int i = 0; i < 9; i++) {
         long double m = 0.0L;
         long double s2 = 0.0L;
@@ -215,7 +215,7 @@ static void from_every_vertex(void) {
             CHECK_CLOSE(out[i][v], expected[v], 1e-12);
         }
         double alone[8];
-        CHECK_INT(pm_vertex_variance(c->plan, c->one, 1, theta + i, NULL, alone, NULL), PM_OK);
+        CHECK_INT(pm_vertex_variance(c->plan, c->one, 1, theta + i, NULL, NULL, alone, NULL), PM_OK);
         for (int v = 0; v < 8; v++) {
             CHECK(alone[v] == out[i][v]);
         }

@@ -29,7 +29,7 @@ static void against_elimination(void) {
                 entries += i != j && filled[i][j];
             }
         }
-        pm_cost cost = {0.0, 0};
+        pm_cost cost = {0.0, 0, 0};
         REQUIRE(pm_estimate(&b.block, order, NULL, &cost) == PM_OK);
         if (symmetric) {
             CHECK(cost.operations == (double)operations);
@@ -108,7 +108,7 @@ static void a_large_block_is_refused_at_once(void) {
     ptr[N] = used;
     const pm_block block = {0, N, ptr, col};
     int32_t kind = 0;
-    pm_cost cost = {0.0, 0};
+    pm_cost cost = {0.0, 0, 0};
     const pm_budget budget = {1000000000, INT64_MAX};
     CHECK_INT(pm_block_order(&block, &budget, NULL, large_order, &kind, &cost), PM_E_LIMIT);
     CHECK(cost.operations > 1e9 && cost.operations < 4e11);

@@ -5,6 +5,8 @@
 #define PM_EXTENDED 1
 #include "number.h"
 
+static const pm_asked asked = {0, NULL, NULL};
+
 /* a is b to within `units` of 2^-104. */
 static void same(pm_dd a, pm_dd b, double units) {
     const pm_dd d = pm_dd_sub(a, b);
@@ -42,8 +44,8 @@ static void elimination(void) {
         const double theta[] = {0.3, 1e-7};
         int32_t n_lanes = 0;
         pm_workspace *more = NULL;
-        REQUIRE(pm_factor_lanes(c->plan, c->one, 0, 1, theta, &n_lanes, NULL) == PM_OK);
-        REQUIRE(pm_extended_factor(c->plan, c->one, theta, &more) == PM_OK);
+        REQUIRE(pm_factor_lanes(c->plan, c->one, 0, 1, theta, &asked, &n_lanes, NULL) == PM_OK);
+        REQUIRE(pm_extended_factor(c->plan, c->one, 0, 0, theta, &more, NULL) == PM_OK);
         for (int32_t i = 0; i < c->pattern.n_rows; i++) {
             CHECK_CLOSE(pm_value(more, more->pivot, i), c->one->pivot[i], 1e-14);
             if (c->graph.discrete && i < c->plan->n_transient) {

@@ -78,7 +78,7 @@ static void by_vertex(void) {
             rewards[v] = 0.5 * (v % 4);
         }
         const double *r = seed % 3 == 0 ? NULL : rewards;
-        CHECK_INT(pm_vertex_moments(c->plan, seed % 5 == 0 ? c->eight : c->one, 2, theta, 3, r, out, NULL), PM_OK);
+        CHECK_INT(pm_vertex_moments(c->plan, seed % 5 == 0 ? c->eight : c->one, 2, theta, 3, r, NULL, out, NULL), PM_OK);
         for (int t = 0; t < 2; t++) {
             for (int32_t start = 1; start < c->n_vertices; start++) {
                 chain *from = chain_new(c->n_vertices, 1, discrete);

@@ -3,6 +3,8 @@
 
 #include "chain.h"
 
+static const pm_asked asked = {0, NULL, NULL};
+
 static void differences_are_within_their_bounds(void) {
     for (uint64_t seed = 0; seed < 80; seed++) {
         chain *c = chain_random(seed, 1 + (int32_t)(seed % 23), 1 + (int32_t)(seed % 2), 0.08 * (double)(seed % 8), 2, (int32_t)(seed % 3 == 2));
@@ -13,8 +15,8 @@ static void differences_are_within_their_bounds(void) {
         pm_workspace *more = NULL;
         pm_scratch s;
         pm_scratch exact;
-        REQUIRE(pm_factor_lanes(c->plan, c->one, 0, 1, theta, &n_lanes, NULL) == PM_OK);
-        REQUIRE(pm_extended_factor(c->plan, c->one, theta, &more) == PM_OK);
+        REQUIRE(pm_factor_lanes(c->plan, c->one, 0, 1, theta, &asked, &n_lanes, NULL) == PM_OK);
+        REQUIRE(pm_extended_factor(c->plan, c->one, 0, 0, theta, &more, NULL) == PM_OK);
         REQUIRE(pm_scratch_make(c->plan, c->one, 1, 1, &s) == PM_OK);
         REQUIRE(pm_scratch_make(c->plan, more, 1, 1, &exact) == PM_OK);
         for (int32_t i = 0; i < c->pattern.n_rows; i++) {
@@ -50,14 +52,14 @@ static void variances_from_every_vertex(void) {
     int32_t n_lanes = 0;
     pm_scratch s;
     double bound[CHAIN_VERTICES];
-    REQUIRE(pm_factor_lanes(c->plan, c->one, 0, 1, NULL, &n_lanes, NULL) == PM_OK);
+    REQUIRE(pm_factor_lanes(c->plan, c->one, 0, 1, NULL, &asked, &n_lanes, NULL) == PM_OK);
     REQUIRE(pm_scratch_make(c->plan, c->one, 1, 1, &s) == PM_OK);
     pm_passes_for(c->one)->right_side(c->plan, c->one, 1, NULL, s.x, s.ahead, c->one->y);
     pm_kernels_for(c->one)->differences(c->plan, c->one, &s.d, c->one->y);
     pm_passes_for(c->one)->variances(c->plan, c->one, &s.d, NULL, c->one->x, bound);
     for (int32_t v = 1; v <= 9; v++) {
         double moments[2 * CHAIN_VERTICES];
-        REQUIRE(pm_vertex_moments(c->plan, c->eight, 1, NULL, 2, NULL, moments, NULL) == PM_OK);
+        REQUIRE(pm_vertex_moments(c->plan, c->eight, 1, NULL, 2, NULL, NULL, moments, NULL) == PM_OK);
         const double expected = moments[c->n_vertices + v] - moments[v] * moments[v];
         const double found = c->one->x[c->plan->position[v]];
         CHECK_CLOSE(found, expected, 1e-11);

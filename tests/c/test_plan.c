@@ -219,8 +219,8 @@ static void the_graph_alone(void) {
                       PM_OK);
             CHECK_INT(pm_uniform_grad(plans[i], spaces[i], u, 1, theta, 4, times, 1e-12, 1000000, to[1], to[1] + 4, NULL), PM_OK);
             REQUIRE(pm_sampler_new(plans[i], &s) == PM_OK);
-            CHECK_INT(pm_sampler_set(plans[i], spaces[i], s, theta, NULL), PM_OK);
-            CHECK_INT(pm_sampler_draw(plans[i], s, NULL, 3, 0, 64, 1000000, NULL, to[2], NULL), PM_OK);
+            CHECK_INT(pm_sampler_set(plans[i], spaces[i], s, theta, NULL, NULL), PM_OK);
+            CHECK_INT(pm_sampler_draw(plans[i], s, 3, 0, 64, 1000000, NULL, to[2], NULL), PM_OK);
             pm_uniform_free(u);
             pm_sampler_free(s);
         }

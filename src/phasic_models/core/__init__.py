@@ -1,1 +1,1 @@
-"""The compiled core; `phasic_models.evaluation.engine` is its one user."""
+"""The compiled core, and what binds it: arrays, threads, and calls that can be stopped."""

@@ -25,27 +25,37 @@ static int32_t common(const pm_workspace *ws, const int32_t *depth, int32_t a, i
 }
 
 int pm_find_anchors(const pm_plan *p, pm_workspace *ws) {
-    if (ws->anchor != NULL) {
+    const int cut = ws->extended && ws->failed != 0;
+    if (ws->anchor != NULL && !cut && !ws->anchors_cut) {
         return PM_OK;
     }
     const pm_pattern *s = &p->pattern;
     int32_t *depth = pm_alloc(s->n_rows, sizeof *depth); /* anchors until absorption */
-    int32_t *block = pm_alloc(s->n_rows, sizeof *block);
-    int32_t *anchor = pm_alloc(s->n_blocks, sizeof *anchor);
+    if (ws->block == NULL) {
+        ws->block = pm_alloc(s->n_rows, sizeof *ws->block);
+    }
+    if (ws->anchor == NULL) {
+        ws->anchor = pm_alloc(s->n_blocks, sizeof *ws->anchor);
+    }
+    int32_t *block = ws->block;
+    int32_t *anchor = ws->anchor;
     if (depth == NULL || block == NULL || anchor == NULL) {
         free(depth);
         free(block);
         free(anchor);
+        ws->block = NULL;
+        ws->anchor = NULL;
         return PM_E_MEMORY;
     }
-    ws->block = block;
-    ws->anchor = anchor;
+    ws->anchors_cut = cut;
     for (int32_t b = 0; b < s->n_blocks; b++) {
         const int32_t start = s->block_ptr[b];
         const int32_t end = s->block_ptr[b + 1];
         int32_t found = -2;
+        int ends = 0;
         for (int32_t i = start; i < end; i++) {
             block[i] = b;
+            ends |= cut && ws->bad[i];
             for (int64_t e = p->edge_start[i]; e < p->edge_end[i]; e++) {
                 const int32_t r = p->edge_row[e];
                 if (r < start) {
@@ -53,9 +63,10 @@ int pm_find_anchors(const pm_plan *p, pm_workspace *ws) {
                 }
             }
         }
-        anchor[b] = found < 0 ? -1 : found;
+        /* Where a path may end in the block, all is counted from the end. */
+        anchor[b] = found < 0 || ends ? -1 : found;
         for (int32_t i = start; i < end; i++) {
-            depth[i] = found < 0 ? 1 : depth[found] + 1;
+            depth[i] = anchor[b] < 0 ? 1 : depth[found] + 1;
         }
     }
     free(depth);

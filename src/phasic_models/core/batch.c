@@ -18,8 +18,8 @@ static int check_probabilities(const pm_plan *p, const pm_workspace *ws, int32_t
     return PM_OK;
 }
 
-int pm_factor_lanes(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, int32_t *n_lanes,
-                    pm_where *where) {
+int pm_factor_lanes(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta,
+                    const pm_asked *asked, int32_t *n_lanes, pm_where *where) {
     if (p->own_order != NULL) {
         return PM_E_ARGUMENT;
     }
@@ -34,10 +34,7 @@ int pm_factor_lanes(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n
     }
     for (int32_t l = 0; ws->failed != 0 && l < *n_lanes; l++) {
         if ((ws->failed >> l) & 1u) {
-            status = pm_check_absorption(p, ws, l, first + l, 0, where);
-            if (status == PM_OK) {
-                status = pm_check_pivots(p, ws, l, first + l, where);
-            }
+            status = pm_check_absorption(p, ws, l, first + l, asked, where);
             if (status != PM_OK) {
                 return status;
             }

@@ -18,6 +18,7 @@ struct pm_censored {
     double *exit;
     double *pivot;
     double *acc;
+    double *watched;     /* by vertex: 1 where it stays, else 0 */
 };
 
 void pm_censored_free(pm_censored *c) {
@@ -32,6 +33,7 @@ void pm_censored_free(pm_censored *c) {
         free(c->exit);
         free(c->pivot);
         free(c->acc);
+        free(c->watched);
         free(c);
     }
 }
@@ -93,28 +95,27 @@ static int find_fill(const pm_plan *p, pm_control *control, pm_censored *c, pm_w
     return status;
 }
 
+/* Whether absorption, or a vertex that is removed and may be a trap, can be next. */
+static int can_leave(const pm_plan *p, const pm_censored *c, int32_t row) {
+    for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
+        if (p->edge_row[e] < 0 || c->position[p->edge_row[e]] < c->n_removed) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Edges of the rows that stay: their kept entries, and one to absorption from each row that can have it. */
 static int set_edges(const pm_plan *p, pm_censored *c) {
-    uint8_t *leaves = pm_alloc_zero(c->n, sizeof *leaves);
     c->vertices = pm_alloc(c->n_rows, sizeof *c->vertices);
     c->edge_ptr = pm_alloc((int64_t)c->n_rows + 1, sizeof *c->edge_ptr);
     c->edge_target = pm_alloc(c->fill.n_upper + c->n_rows, sizeof *c->edge_target);
-    if (leaves == NULL || c->vertices == NULL || c->edge_ptr == NULL || c->edge_target == NULL) {
-        free(leaves);
+    if (c->vertices == NULL || c->edge_ptr == NULL || c->edge_target == NULL) {
         return PM_E_MEMORY;
     }
     int64_t used = 0;
-    for (int32_t i = 0; i < c->n; i++) {
+    for (int32_t i = c->n_removed; i < c->n; i++) {
         const int32_t row = c->row_at[i];
-        for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
-            leaves[i] |= p->edge_row[e] < 0;
-        }
-        for (int64_t k = c->fill.lower_ptr[i]; k < c->fill.lower_ptr[i + 1]; k++) {
-            leaves[i] |= leaves[c->fill.lower_col[k]];
-        }
-        if (i < c->n_removed) {
-            continue;
-        }
         const int32_t r = i - c->n_removed;
         c->vertices[r] = p->pattern.order[row];
         c->edge_ptr[r] = used;
@@ -123,12 +124,11 @@ static int set_edges(const pm_plan *p, pm_censored *c) {
                 c->edge_target[used++] = c->fill.upper_col[k] - c->n_removed;
             }
         }
-        if (leaves[i]) {
+        if (can_leave(p, c, row)) {
             c->edge_target[used++] = c->n_rows;
         }
     }
     c->edge_ptr[c->n_rows] = used;
-    free(leaves);
     return PM_OK;
 }
 
@@ -160,8 +160,12 @@ int pm_censored_new(const pm_plan *p, const uint8_t *keep, pm_control *control, 
     c->exit = pm_alloc(c->n_removed, sizeof *c->exit);
     c->pivot = pm_alloc(c->n_removed, sizeof *c->pivot);
     c->acc = pm_alloc(c->n, sizeof *c->acc);
-    status = c->kept == NULL || c->exit == NULL || c->pivot == NULL || c->acc == NULL ? PM_E_MEMORY : PM_OK;
+    c->watched = pm_alloc(p->graph.n_vertices, sizeof *c->watched);
+    status = c->kept == NULL || c->exit == NULL || c->pivot == NULL || c->acc == NULL || c->watched == NULL ? PM_E_MEMORY : PM_OK;
     if (status == PM_OK) {
+        for (int32_t v = 0; v < p->graph.n_vertices; v++) {
+            c->watched[v] = keep[v] ? 1.0 : 0.0;
+        }
         *out = c;
         c = NULL;
     }
@@ -210,36 +214,68 @@ static int64_t work_of_row(const pm_fill *f, int32_t i) {
     return work;
 }
 
+/*
+ * Eliminates the removed rows. One that cannot be divided by is the last of a trap without watched vertices, in which the process is lost
+ * from sight as if it were absorbed; or it is not reached; or it has left the range of a double.
+ */
+static int remove_rows(const pm_plan *p, pm_workspace *ws, pm_censored *c, int64_t theta_index, pm_where *where) {
+    const pm_fill *f = &c->fill;
+    int marked = 0;
+    for (int32_t i = 0; i < c->n_removed; i++) {
+        double pivot = reduce_row(p, ws, c, i);
+        c->exit[i] = pivot;
+        for (int64_t k = f->upper_ptr[i]; k < f->upper_ptr[i + 1]; k++) {
+            c->kept[k] = c->acc[f->upper_col[k]];
+            pivot += c->kept[k];
+        }
+        c->pivot[i] = pivot;
+        if (pm_stop(ws->control, work_of_row(f, i))) {
+            return PM_E_STOPPED;
+        }
+        if (PM_USABLE(pivot)) {
+            continue;
+        }
+        if (!marked) {
+            const pm_asked asked = {0, NULL, NULL};
+            const int status = pm_check_absorption(p, ws, 0, theta_index, &asked, where);
+            if (status != PM_OK) {
+                return status;
+            }
+            pm_mark_earning(p, ws, 0, c->watched);
+            marked = 1;
+        }
+        const int32_t v = p->pattern.order[c->row_at[i]];
+        if ((ws->seen[v] & PM_REACHED) && (ws->seen[v] & (PM_TRAP | PM_EARNING)) != PM_TRAP) {
+            pm_at(where, theta_index, v, pivot);
+            return PM_E_OVERFLOW;
+        }
+        c->exit[i] = 1.0;
+        c->pivot[i] = 1.0;
+    }
+    return PM_OK;
+}
+
 int pm_censored_weights(const pm_plan *p, pm_workspace *ws, pm_censored *c, int64_t n_theta, const double *theta, double *out,
                         pm_where *where) {
     if (ws->lanes != 1) {
         return PM_E_ARGUMENT;
     }
-    const pm_fill *f = &c->fill;
+    const pm_asked asked = {0, NULL, NULL};
     const int64_t n_edges = c->edge_ptr[c->n_rows];
     for (int64_t t = 0; t < n_theta; t++) {
-        /* The whole elimination is done for its checks: certain absorption, probabilities in range. */
+        /* The whole elimination is done for its checks: traps, probabilities in range. */
         int32_t n_lanes = 0;
-        const int status = pm_factor_lanes(p, ws, t, n_theta, theta, &n_lanes, where);
+        int status = pm_factor_lanes(p, ws, t, n_theta, theta, &asked, &n_lanes, where);
+        if (status == PM_OK) {
+            status = remove_rows(p, ws, c, t, where);
+        }
         if (status != PM_OK) {
             return status;
-        }
-        for (int32_t i = 0; i < c->n_removed; i++) {
-            double pivot = reduce_row(p, ws, c, i);
-            c->exit[i] = pivot;
-            for (int64_t k = f->upper_ptr[i]; k < f->upper_ptr[i + 1]; k++) {
-                c->kept[k] = c->acc[f->upper_col[k]];
-                pivot += c->kept[k];
-            }
-            c->pivot[i] = pivot > 0.0 ? pivot : 1.0; /* zero only where it is not reached */
-            if (pm_stop(ws->control, work_of_row(f, i))) {
-                return PM_E_STOPPED;
-            }
         }
         for (int32_t i = c->n_removed; i < c->n; i++) {
             const int32_t r = i - c->n_removed;
             const double leave = reduce_row(p, ws, c, i);
-            if (pm_stop(ws->control, work_of_row(f, i))) {
+            if (pm_stop(ws->control, work_of_row(&c->fill, i))) {
                 return PM_E_STOPPED;
             }
             for (int64_t e = c->edge_ptr[r]; e < c->edge_ptr[r + 1]; e++) {

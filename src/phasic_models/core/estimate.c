@@ -63,6 +63,7 @@ static int walk(int32_t n, const int64_t *ptr, const int32_t *col, int32_t *pare
             break;
         }
     }
+    out->at_least = entries > MOST_ENTRIES;
     out->operations = operations;
     out->entries = 2 * entries;
     return PM_OK;

@@ -39,13 +39,26 @@ int pm_extended_weights(const pm_plan *p, pm_workspace *ws, const double *theta,
     return PM_OK;
 }
 
-int pm_extended_factor(const pm_plan *p, pm_workspace *ws, const double *theta, pm_workspace **out) {
+int pm_extended_factor(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_t theta_index, const double *theta, pm_workspace **out,
+                       pm_where *where) {
     const int status = pm_extended_weights(p, ws, theta, out);
-    if (status == PM_OK) {
-        pm_kernels_extended.factor(p, *out);
-        if (p->graph.discrete) {
-            set_stay(p, *out);
+    if (status != PM_OK) {
+        return status;
+    }
+    pm_workspace *more = *out;
+    more->failed = pm_kernels_extended.factor(p, more);
+    if (pm_stopped(ws->control) != PM_OK) {
+        return PM_E_STOPPED;
+    }
+    for (int32_t i = 0; i < p->pattern.n_rows; i++) {
+        /* A weight that is zero in one kind of number only: the checks for traps, made in doubles, would not hold. */
+        if (more->bad[i] != (((uint32_t)ws->bad[i] >> lane) & 1u)) {
+            pm_at(where, theta_index, 0, 0.0);
+            return PM_E_ACCURACY;
         }
     }
-    return status;
+    if (p->graph.discrete) {
+        set_stay(p, more);
+    }
+    return PM_OK;
 }

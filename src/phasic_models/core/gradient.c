@@ -90,12 +90,12 @@ static int64_t take(const pm_plan *p, const pm_workspace *ws, const gradient *g,
     return bad;
 }
 
-/* One parameter vector in double-double. scale: (k, n_params), how large the terms of each derivative are. */
-static int differentiate_extended(const pm_plan *p, pm_workspace *ws, int64_t row, const double *theta, int32_t k, const double *rewards,
+/* The parameter vector in `lane`, number `row`, in double-double. scale: (k, n_params), how large the terms of each derivative are. */
+static int differentiate_extended(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_t row, const double *theta, int32_t k, const double *rewards,
                                   const double *scale, double *out, pm_where *where) {
     pm_workspace *more = NULL;
     gradient g;
-    int status = pm_extended_factor(p, ws, theta, &more);
+    int status = pm_extended_factor(p, ws, lane, row, theta, &more, where);
     if (status != PM_OK) {
         return status;
     }
@@ -137,13 +137,15 @@ static int gradients_of_lanes(const pm_plan *p, pm_workspace *ws, gradient *g, i
             }
         }
     }
-    if (bad != 0) {
+    /* Differences in double precision are for chains without traps: see pm_find_anchors. */
+    if ((bad & ~ws->failed) != 0) {
         differentiate(p, ws, g, 0);
     }
     int status = pm_stopped(ws->control);
     for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
-        if (((bad >> l) & 1u) && take(p, ws, g, l, ACCURACY, NULL, out + l * size) >= 0) {
-            status = differentiate_extended(p, ws, first + l, theta + (first + l) * p->graph.n_params, g->k, g->rewards, scale + l * size,
+        const int failed = (ws->failed >> l) & 1u;
+        if (((bad >> l) & 1u) && (failed || take(p, ws, g, l, ACCURACY, NULL, out + l * size) >= 0)) {
+            status = differentiate_extended(p, ws, l, first + l, theta + (first + l) * p->graph.n_params, g->k, g->rewards, scale + l * size,
                                             out + l * size, where);
         }
     }
@@ -155,6 +157,7 @@ int pm_moments_grad(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
     if (k < 1 || k > PM_MAX_MOMENT) {
         return PM_E_ARGUMENT;
     }
+    const pm_asked asked = {1, rewards, NULL};
     const int64_t width = (int64_t)k * p->graph.n_params;
     double *scale = pm_alloc_aligned(width * ws->lanes);
     gradient g;
@@ -164,10 +167,13 @@ int pm_moments_grad(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
     }
     for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
         int32_t n_lanes = 0;
-        status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        status = pm_factor_lanes(p, ws, first, n_theta, theta, &asked, &n_lanes, where);
         for (int32_t l = 0; l < n_lanes && status == PM_OK; l++) {
             if ((ws->failed >> l) & 1u) {
-                status = pm_check_absorption(p, ws, l, first + l, 1, where);
+                status = pm_check_absorption(p, ws, l, first + l, &asked, where);
+                if (status == PM_OK) {
+                    status = pm_check_derivative(p, ws, l, first + l, &asked, where);
+                }
             }
         }
         if (status != PM_OK) {

@@ -15,6 +15,7 @@ PM_TARGET static uint32_t PM_NAME(factor)(const pm_plan *p, pm_workspace *ws) {
     PM_T *PM_RESTRICT pivots = (PM_T *)(void *)ws->pivot;
     PM_T *PM_RESTRICT totals = (PM_T *)(void *)ws->total;
     const int32_t *PM_RESTRICT upper_col = s->upper_col;
+    uint8_t *PM_RESTRICT bad_rows = ws->bad;
     uint32_t failed = 0;
     for (int32_t b = 0; b < s->n_blocks; b++) {
         const int32_t start = s->block_ptr[b];
@@ -94,15 +95,20 @@ PM_TARGET static uint32_t PM_NAME(factor)(const pm_plan *p, pm_workspace *ws) {
                     pivot[l] = PM_ADD(pivot[l], a[l]);
                 }
             }
+            uint32_t bad = 0;
             for (int l = 0; l < PM_N; l++) {
                 if (!PM_USABLE(PM_VALUE(pivot[l]))) {
-                    failed |= (uint32_t)1 << l;
-                    pivot[l] = PM_NUM(1.0); /* the caller decides whether this row is reached at all */
+                    /* The caller decides what this means. What enters a trap must count as leaving the other rows of its block. */
+                    bad |= (uint32_t)1 << l;
+                    pivot[l] = PM_NUM(1.0);
+                    leave[l] = PM_NUM(1.0);
                 }
                 exits[(int64_t)i * PM_N + l] = leave[l];
                 totals[(int64_t)i * PM_N + l] = total[l];
                 pivots[(int64_t)i * PM_N + l] = pivot[l];
             }
+            bad_rows[i] = (uint8_t)bad;
+            failed |= bad;
             if (pm_stop(ws->control, PM_EFFORT * PM_N * work)) {
                 return failed;
             }

@@ -1,8 +1,12 @@
 /* Raw and joint moments, and expected sojourn times. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "step.h"
+
+/* Sojourn times are asked for as they are, infinite ones included. */
+static const pm_asked no_sums = {0, NULL, NULL};
 
 /* The moments of lane l: from the start into out, (k), or from every vertex, (k, n_vertices). */
 static void read_moments(const pm_plan *p, const pm_workspace *ws, int32_t k, const double *x, int32_t l, int by_vertex, double *out) {
@@ -22,17 +26,18 @@ static void read_moments(const pm_plan *p, const pm_workspace *ws, int32_t k, co
 
 /* Exactly one of out and by_vertex is given. */
 static int moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
-                   double *out, double *by_vertex, pm_where *where) {
+                   const double *mass, double *out, double *by_vertex, pm_where *where) {
     if (k < 1 || k > PM_MAX_MOMENT) {
         return PM_E_ARGUMENT;
     }
+    const pm_asked asked = {1, rewards, mass};
     const int64_t width = by_vertex == NULL ? k : (int64_t)k * p->graph.n_vertices;
     double *values = by_vertex == NULL ? out : by_vertex;
     pm_scratch s;
     int status = pm_scratch_make(p, ws, k, 0, &s);
     for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
         int32_t n_lanes = 0;
-        status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        status = pm_factor_lanes(p, ws, first, n_theta, theta, &asked, &n_lanes, where);
         if (status != PM_OK) {
             break;
         }
@@ -49,12 +54,12 @@ static int moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const do
 
 int pm_moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
                double *out, pm_where *where) {
-    return moments(p, ws, n_theta, theta, k, rewards, out, NULL, where);
+    return moments(p, ws, n_theta, theta, k, rewards, NULL, out, NULL, where);
 }
 
 int pm_vertex_moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
-                      double *out, pm_where *where) {
-    return moments(p, ws, n_theta, theta, k, rewards, NULL, out, where);
+                      const double *mass, double *out, pm_where *where) {
+    return moments(p, ws, n_theta, theta, k, rewards, mass, NULL, out, where);
 }
 
 /*
@@ -106,12 +111,13 @@ int pm_joint_moment(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
     }
     const int64_t size = (int64_t)p->pattern.n_rows * ws->lanes;
     const int64_t sets = (int64_t)1 << k;
+    const pm_asked asked = {k, rewards, NULL};
     double *h = pm_alloc_aligned(sets * size);
     double *ahead = pm_alloc_aligned(p->graph.discrete ? sets * size : size);
     int status = h == NULL || ahead == NULL ? PM_E_MEMORY : PM_OK;
     for (int64_t first = 0; first < n_theta && status == PM_OK; first += ws->lanes) {
         int32_t n_lanes = 0;
-        status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        status = pm_factor_lanes(p, ws, first, n_theta, theta, &asked, &n_lanes, where);
         if (status != PM_OK) {
             break;
         }
@@ -127,12 +133,23 @@ int pm_joint_moment(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const d
     return status;
 }
 
+/* Puts infinity where the process stays for ever. */
+static int set_trapped(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_t theta_index, double *row, pm_where *where) {
+    const int status = pm_check_absorption(p, ws, lane, theta_index, &no_sums, where);
+    for (int32_t v = 1; v < p->graph.n_vertices && status == PM_OK; v++) {
+        if (ws->seen[v] & PM_TRAP) {
+            row[v] = (double)INFINITY;
+        }
+    }
+    return status;
+}
+
 int pm_sojourn(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, double *out, pm_where *where) {
     const int32_t lanes = ws->lanes;
     const int64_t size = (int64_t)p->pattern.n_rows * lanes;
     for (int64_t first = 0; first < n_theta; first += lanes) {
         int32_t n_lanes = 0;
-        int status = pm_factor_lanes(p, ws, first, n_theta, theta, &n_lanes, where);
+        int status = pm_factor_lanes(p, ws, first, n_theta, theta, &no_sums, &n_lanes, where);
         if (status != PM_OK) {
             return status;
         }
@@ -152,6 +169,9 @@ int pm_sojourn(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double
                 row[p->pattern.order[i]] = ws->z[(int64_t)i * lanes + l];
             }
             status = pm_check_finite(row, p->graph.n_vertices, first + l, where);
+            if (status == PM_OK && ((ws->failed >> l) & 1u)) {
+                status = set_trapped(p, ws, l, first + l, row, where);
+            }
             if (status != PM_OK) {
                 return status;
             }

@@ -211,7 +211,7 @@ static int cheapest(const pm_block *block, const candidates *c, const pm_budget 
 /* The orders besides least fill, which has found *kind and *best or nothing. */
 static int try_candidates(const pm_block *block, const pm_budget *budget, pm_control *control, int64_t *best, int32_t *order,
                           int32_t *kind, pm_cost *cost) {
-    candidates c = {pm_alloc(3 * (int64_t)block->n, sizeof *c.orders), 0, {0.0, 0}, {0}};
+    candidates c = {pm_alloc(3 * (int64_t)block->n, sizeof *c.orders), 0, {0.0, 0, 0}, {0}};
     if (c.orders == NULL) {
         return PM_E_MEMORY;
     }

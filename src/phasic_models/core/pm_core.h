@@ -65,13 +65,20 @@ PM_API const char *pm_version(void);
 #define PM_E_NOT_FINITE (-5)     /* a weight is NaN or infinite (where.a: theta index, .b: slot, .value) */
 #define PM_E_NEGATIVE (-6)       /* a weight is negative (where as above) */
 #define PM_E_PROBABILITY (-7)    /* jump probabilities of a vertex sum to more than one (where.a: theta index, .b: vertex) */
-#define PM_E_INFINITE (-8)       /* absorption is not certain (where.a: theta index, .b: vertex that cannot be left) */
+#define PM_E_INFINITE (-8)       /* a result is infinite or undefined (where.a: theta index, .b: vertex, .value: PM_INFINITE_...) */
 #define PM_E_INITIAL (-9)        /* the initial probabilities sum to zero (where.a: theta index) */
 #define PM_E_OVERFLOW (-10)      /* a result exceeds the range of a double (where.a: theta index) */
 #define PM_E_TIME (-11)          /* a time is NaN, negative or, for a discrete graph, not an integer (where.b: entry) */
 #define PM_E_LIMIT (-12)         /* more work than the caller or the index type allows (where.value: the work) */
 #define PM_E_STOPPED (-13)       /* the caller's pm_control asked to stop; what was computed so far is lost */
 #define PM_E_ACCURACY (-14)      /* a result would have too few digits (where.a: theta index) */
+#define PM_E_UNCERTAIN (-15)     /* a plan without a pattern, and absorption is not certain (where.a: theta index, .b: vertex) */
+
+/* Why a result is infinite or undefined. A trap is a set of vertices that is entered and never left. */
+#define PM_INFINITE_TIME 0       /* the vertex is in a trap that is reached */
+#define PM_INFINITE_IF_ENTERED 1 /* no derivative: a vertex from which absorption is not certain is reached if a weight of zero is not */
+#define PM_INFINITE_IF_LEFT 2    /* no derivative: the vertex is in a trap that is left, for where rewards are earned, if a weight of zero is not */
+#define PM_INFINITE_REWARD 3     /* the vertex is in a trap that is reached, and its reward is positive */
 
 typedef struct pm_where {
     int64_t a;
@@ -190,12 +197,13 @@ typedef struct pm_budget {
 #define PM_LIMIT_OPERATIONS 0
 #define PM_LIMIT_ENTRIES 1
 #define PM_LIMIT_EDGES 2         /* a component has more edges than its index type can count */
+#define PM_LIMIT_AT_LEAST 4      /* added to the first two where counting ended early, so that where.value is a lower bound */
 
 /*
  * With order == NULL: components, then in each the cheapest order of several, found by dry runs on the pattern.
  * With order and block_ptr (n_rows and n_blocks long + 1): that order; PM_E_PATTERN if it is no valid one.
- * PM_E_LIMIT above the budget (NULL: none), where.value being what the cheapest order that was found takes: an upper bound, or
- * at least 2e9 entries. Neither time nor memory beyond the budget is used to find that out.
+ * PM_E_LIMIT above the budget (NULL: none), where.value being an upper bound of what the cheapest order that was found takes.
+ * Neither time nor memory beyond the budget is used to find that out.
  */
 int pm_symbolic_new(const pm_graph *graph, int32_t n_rows, int32_t n_blocks, const int32_t *order, const int32_t *block_ptr,
                     const pm_budget *budget, pm_control *control, pm_symbolic **out, pm_where *where);
@@ -216,8 +224,8 @@ typedef struct pm_workspace pm_workspace;
 /*
  * Checks that the pattern belongs to the graph (a permutation, the blocks in topological order, closed under fill), whatever
  * its source, and prepares evaluation. Borrows the graph's and the pattern's arrays until pm_plan_free.
- * With pattern == NULL (and n_lower == n_upper == 0) the plan serves weights, distributions and samples, which need no
- * elimination and give the same bits as with one; every other call gives PM_E_ARGUMENT.
+ * With pattern == NULL (and n_lower == n_upper == 0) the plan serves weights, distributions and, where absorption is certain,
+ * samples, which need no elimination and give the same bits as with one; every other call gives PM_E_ARGUMENT.
  */
 int pm_plan_new(const pm_graph *graph, const pm_graph_sizes *sizes, const pm_pattern *pattern, int64_t n_lower, int64_t n_upper,
                 pm_control *control, pm_plan **out, pm_where *where);
@@ -236,6 +244,7 @@ int pm_weights(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, co
 /*
  * The calls below share: theta (n_theta, n_params); rewards per vertex, of which those of the starting vertex and of absorbing
  * vertices count for nothing; Y = sum over vertices of reward x time spent there (continuous) or x steps spent there (discrete).
+ * Absorption need not be certain: PM_E_INFINITE only if a reward is positive in a trap that is reached.
  */
 
 #define PM_MAX_MOMENT 64
@@ -245,15 +254,18 @@ int pm_weights(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, co
 int pm_moments(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
                const double *rewards, double *out, pm_where *where);
 
-/* The same from every vertex: out (n_theta, k, n_vertices), zero for absorbing vertices. */
+/*
+ * The same from every vertex: out (n_theta, k, n_vertices), zero for absorbing vertices. mass: (n_vertices), nonzero where the process
+ * may be, entry 0 left out, or NULL for the starting vertex; the values of vertices that are not reached from there mean nothing.
+ */
 int pm_vertex_moments(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
-                      const double *rewards, double *out, pm_where *where);
+                      const double *rewards, const double *mass, double *out, pm_where *where);
 
 /* E[Y_1 ... Y_k] of k reward vectors (k, n_vertices), 1 <= k <= PM_MAX_JOINT. out: (n_theta). */
 int pm_joint_moment(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
                     const double *rewards, double *out, pm_where *where);
 
-/* Expected time or number of steps spent in each vertex before absorption. out: (n_theta, n_vertices). */
+/* Expected time or number of steps spent in each vertex, infinity in a trap that is reached. out: (n_theta, n_vertices). */
 int pm_sojourn(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, double *out, pm_where *where);
 
 /*
@@ -264,15 +276,18 @@ int pm_sojourn(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, co
 int pm_covariance(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t n_rewards,
                   const double *rewards, double *mean, double *covariance, pm_where *where);
 
-/* The variance from every vertex on: out (n_theta, n_vertices), zero for absorbing vertices. Accuracy as above. */
+/*
+ * The variance from every vertex on: out (n_theta, n_vertices), zero for absorbing vertices. Accuracy as above; mass as in
+ * pm_vertex_moments.
+ */
 int pm_vertex_variance(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, const double *rewards,
-                       double *out, pm_where *where);
+                       const double *mass, double *out, pm_where *where);
 
 /*
  * Moments as pm_moments, to the last bit, and their exact derivatives by theta, in reverse mode. out_grad: (n_theta, k, n_params). The
  * error of each derivative is bounded to first order: at most 1e-9 of itself, or 1e-20 of the sum of its terms; PM_E_ACCURACY (where.b:
- * entry of (k, n_params)) otherwise. PM_E_INFINITE with where.value 1 if an edge of weight zero leads to where absorption is not
- * certain: there is no derivative by its weight.
+ * entry of (k, n_params)) otherwise. PM_E_INFINITE also if an edge of weight zero leads into a trap, or out of one to where rewards are
+ * earned: there is no derivative by its weight.
  */
 int pm_moments_grad(const pm_plan *plan, pm_workspace *workspace, int64_t n_theta, const double *theta, int32_t k,
                     const double *rewards, double *out, double *out_grad, pm_where *where);
@@ -333,7 +348,10 @@ void pm_censored_free(pm_censored *censored);
 /* Pointers into `censored`, valid until it is freed: vertices (n_rows), edge_ptr (n_rows + 1), edge_target. */
 void pm_censored_edges(const pm_censored *censored, int32_t *n_rows, const int32_t **vertices, const int64_t **edge_ptr,
                        const int32_t **edge_target);
-/* Weights of its edges: out (n_theta, n_edges). workspace: one lane; scratch inside `censored`, so one thread at a time. */
+/*
+ * Weights of its edges: out (n_theta, n_edges). A trap among the others counts as absorption. workspace: one lane; scratch inside
+ * `censored`, so one thread at a time.
+ */
 int pm_censored_weights(const pm_plan *plan, pm_workspace *workspace, pm_censored *censored, int64_t n_theta, const double *theta,
                         double *out, pm_where *where);
 
@@ -344,15 +362,19 @@ typedef struct pm_sampler pm_sampler;
 int pm_sampler_new(const pm_plan *plan, pm_sampler **out);
 void pm_sampler_free(pm_sampler *sampler);
 
-/* Prepares draws at one parameter vector; PM_E_INFINITE if absorption is not certain. workspace: one lane. */
-int pm_sampler_set(const pm_plan *plan, pm_workspace *workspace, pm_sampler *sampler, const double *theta, pm_where *where);
+/*
+ * Prepares draws of the rewarded sum (rewards as above, NULL for the time) at one parameter vector. workspace: one lane.
+ * PM_E_UNCERTAIN if the plan has no pattern and absorption is not certain: an elimination is needed to find the traps.
+ */
+int pm_sampler_set(const pm_plan *plan, pm_workspace *workspace, pm_sampler *sampler, const double *theta, const double *rewards,
+                   pm_where *where);
 
 /*
- * Draws number first .. first + n - 1 of the stream of `seed`: the rewarded sum (rewards as above, NULL for the time). Each draw has
- * a generator of its own, so the values do not depend on how a batch is split. Reads the sampler only: threads may share it.
+ * Draws number first .. first + n - 1 of the stream of `seed`; infinity where a trap is entered in which rewards are earned. Each draw
+ * has a generator of its own, so the values do not depend on how a batch is split. Reads the sampler only: threads may share it.
  * PM_E_LIMIT if one draw takes more than max_jumps jumps.
  */
-int pm_sampler_draw(const pm_plan *plan, const pm_sampler *sampler, const double *rewards, uint64_t seed, int64_t first, int64_t n,
-                    int64_t max_jumps, pm_control *control, double *out, pm_where *where);
+int pm_sampler_draw(const pm_plan *plan, const pm_sampler *sampler, uint64_t seed, int64_t first, int64_t n, int64_t max_jumps,
+                    pm_control *control, double *out, pm_where *where);
 
 #endif

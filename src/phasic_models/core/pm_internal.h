@@ -74,6 +74,7 @@ typedef struct pm_block {
 typedef struct pm_cost {
     double operations;
     int64_t entries;
+    int at_least; /* counting ended early */
 } pm_cost;
 
 /* estimate.c: an upper bound of what an order costs. */
@@ -143,25 +144,48 @@ struct pm_workspace {
     double *z;
 
     uint32_t failed;         /* lanes in which a pivot could not be divided by */
-    uint8_t *seen;           /* n_vertices, for reachability */
+    uint8_t *bad;            /* by row: bit mask of the lanes in which its pivot could not be divided by, and is 1 with exit 1 */
+    uint8_t *seen;           /* n_vertices, for reachability: PM_REACHED, ... */
     int32_t *stack;
     int64_t *in_ptr;         /* edges by target, NULL until they are needed */
     int32_t *in_from;
     int32_t *in_slot;
     int32_t *block;          /* as in pm_differences, NULL until they are needed */
     int32_t *anchor;
+    int anchors_cut;         /* the anchors serve only these weights: paths may end in a row of `bad` */
     pm_workspace *more_digits; /* the same for double-double, NULL until it is needed */
 };
 
 /* weights.c: fills theta and slot for lanes (padded with the last theta) and checks the weights. */
 int pm_load_theta(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, pm_where *where);
+
+/* What is asked of a chain whose absorption may be uncertain. */
+typedef struct pm_asked {
+    int32_t n_rewards;       /* 0: nothing that a trap makes infinite */
+    const double *rewards;   /* (n_rewards, n_vertices) or NULL for ones */
+    const double *mass;      /* (n_vertices): where the process may be at first; NULL for the starting vertex */
+} pm_asked;
+
+/* Marks of reach.c in ws->seen. */
+#define PM_REACHED 1         /* along positive weights */
+#define PM_LEAVES 2          /* an absorbing vertex can be reached from it */
+#define PM_TRAP 4            /* reached, and in a closed class: visited again and again, for ever */
+#define PM_EARNING 8         /* pm_mark_earning */
+
 /*
- * reach.c: PM_E_INFINITE if a vertex that is reached at these weights cannot be absorbed. beyond: nor one that would be reached if
- * an edge of weight zero had another (where.value: 1), since then there is no derivative by that weight.
+ * reach.c: asked of the lanes in which a pivot failed. PM_E_INFINITE if a vertex of a trap has a positive reward, PM_E_OVERFLOW if a
+ * pivot has left the range of a double. Otherwise the sums asked for are finite, zero from every vertex of a trap on, and the
+ * elimination serves; ws->seen holds the marks of the lane.
  */
-int pm_check_absorption(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, int beyond, pm_where *where);
-/* reach.c: after pm_check_absorption and a factorization, PM_E_OVERFLOW if a pivot of a vertex that is reached is out of range. */
-int pm_check_pivots(const pm_plan *plan, const pm_workspace *ws, int32_t lane, int64_t theta_index, pm_where *where);
+int pm_check_absorption(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, const pm_asked *asked,
+                        pm_where *where);
+/* reach.c: needs the weights only. PM_E_UNCERTAIN (where.b: vertex) if a vertex that is reached does not lead to absorption. */
+int pm_check_certain(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, pm_where *where);
+/* reach.c: after pm_check_absorption; PM_E_INFINITE unless the moments have derivatives by all weights, those of zero included. */
+int pm_check_derivative(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, const pm_asked *asked,
+                        pm_where *where);
+/* reach.c: after pm_check_absorption; marks the vertices of the traps in which a reward, (n_vertices) or NULL for ones, is earned. */
+void pm_mark_earning(const pm_plan *plan, pm_workspace *ws, int32_t lane, const double *rewards);
 
 /* A pivot must be finite and have all its digits. */
 #define PM_USABLE(pivot) ((pivot) >= 2.2250738585072014e-308 && (pivot) <= 1.7976931348623157e308)
@@ -238,13 +262,18 @@ const pm_passes *pm_passes_for(const pm_workspace *ws);
 extern const pm_passes pm_passes_double;
 extern const pm_passes pm_passes_extended;
 
-/* anchors.c: sets ws->block and ws->anchor. */
+/*
+ * anchors.c: sets ws->block and ws->anchor. Where a row is in ws->bad, paths may end in its block; only double-double workspaces take that
+ * into account, so in others the differences of lanes in ws->failed mean nothing.
+ */
 int pm_find_anchors(const pm_plan *plan, pm_workspace *ws);
 /* workspace.c: makes ws->more_digits. */
 int pm_more_digits(const pm_plan *plan, pm_workspace *ws);
-/* extended.c: weights, or weights and elimination, at one theta in double-double; *out is ws->more_digits. */
+/* extended.c: weights at one theta in double-double; *out is ws->more_digits. */
 int pm_extended_weights(const pm_plan *plan, pm_workspace *ws, const double *theta, pm_workspace **out);
-int pm_extended_factor(const pm_plan *plan, pm_workspace *ws, const double *theta, pm_workspace **out);
+/* The same and the elimination, for the theta in `lane` of ws. PM_E_ACCURACY if other rows than in ws cannot be divided by. */
+int pm_extended_factor(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, const double *theta, pm_workspace **out,
+                       pm_where *where);
 extern const pm_kernels pm_kernels_1;
 extern const pm_kernels pm_kernels_8;
 extern const pm_kernels pm_kernels_extended;
@@ -255,9 +284,12 @@ extern const pm_kernels pm_kernels_8_avx2;
 extern const pm_kernels pm_kernels_8_avx512;
 #endif
 
-/* batch.c: loads, factors and checks the lanes that start at theta `first`; *n_lanes of them are real. Sets ws->failed. */
-int pm_factor_lanes(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, int32_t *n_lanes,
-                    pm_where *where);
+/*
+ * batch.c: loads, factors and checks the lanes that start at theta `first`; *n_lanes of them are real. Sets ws->failed and, where
+ * it is not zero, ws->seen for the last of these lanes.
+ */
+int pm_factor_lanes(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta,
+                    const pm_asked *asked, int32_t *n_lanes, pm_where *where);
 
 /* weights.c: one minus the sum of the weights of a row over scale, with the rounding of the sum carried along; never negative. */
 double pm_one_minus(const pm_plan *p, const pm_workspace *ws, int32_t row, int32_t lane, double scale);

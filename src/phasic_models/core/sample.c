@@ -7,12 +7,19 @@
 struct pm_sampler {
     double *cumulative; /* by edge: running sum over the edges of its vertex */
     int32_t *last;      /* by row: the last edge with positive weight, relative to the first; -1 if none */
+    double *reward;     /* by row */
+    uint8_t *fate;      /* by row: STOPS, EARNS_FOR_EVER, or 0 */
 };
+
+/* A row of a trap: nothing is earned any more, or for ever. */
+enum { STOPS = 1, EARNS_FOR_EVER = 2 };
 
 void pm_sampler_free(pm_sampler *s) {
     if (s != NULL) {
         free(s->cumulative);
         free(s->last);
+        free(s->reward);
+        free(s->fate);
         free(s);
     }
 }
@@ -25,7 +32,9 @@ int pm_sampler_new(const pm_plan *p, pm_sampler **out) {
     }
     s->cumulative = pm_alloc(p->n_edges, sizeof *s->cumulative);
     s->last = pm_alloc(p->pattern.n_rows, sizeof *s->last);
-    if (s->cumulative == NULL || s->last == NULL) {
+    s->reward = pm_alloc(p->pattern.n_rows, sizeof *s->reward);
+    s->fate = pm_alloc(p->pattern.n_rows, sizeof *s->fate);
+    if (s->cumulative == NULL || s->last == NULL || s->reward == NULL || s->fate == NULL) {
         pm_sampler_free(s);
         return PM_E_MEMORY;
     }
@@ -33,17 +42,38 @@ int pm_sampler_new(const pm_plan *p, pm_sampler **out) {
     return PM_OK;
 }
 
-int pm_sampler_set(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const double *theta, pm_where *where) {
+/* After pm_check_certain, or after the elimination: the rewards, and what becomes of the process where it is caught. */
+static void set_fates(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const double *rewards) {
+    if (ws->failed & 1u) {
+        pm_mark_earning(p, ws, 0, rewards);
+    }
+    for (int32_t i = 0; i < p->pattern.n_rows; i++) {
+        const int32_t v = p->pattern.order[i];
+        const int trapped = (ws->failed & 1u) && (ws->seen[v] & PM_TRAP);
+        s->reward[i] = rewards == NULL ? 1.0 : rewards[v];
+        s->fate[i] = (uint8_t)(!trapped ? 0 : ws->seen[v] & PM_EARNING ? EARNS_FOR_EVER : STOPS);
+    }
+}
+
+int pm_sampler_set(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const double *theta, const double *rewards, pm_where *where) {
     if (ws->lanes != 1) {
         return PM_E_ARGUMENT;
     }
     int status = pm_load_theta(p, ws, 0, 1, theta, where);
+    ws->failed = 0;
     if (status == PM_OK) {
-        status = pm_check_absorption(p, ws, 0, 0, 0, where);
+        status = pm_check_certain(p, ws, 0, 0, where);
+    }
+    if (status == PM_E_UNCERTAIN && p->own_order == NULL) {
+        /* The elimination finds the traps. */
+        const pm_asked asked = {0, NULL, NULL};
+        int32_t n_lanes = 0;
+        status = pm_factor_lanes(p, ws, 0, 1, theta, &asked, &n_lanes, where);
     }
     if (status != PM_OK) {
         return status;
     }
+    set_fates(p, ws, s, rewards);
     for (int32_t v = 0; v < p->graph.n_vertices; v++) {
         const int32_t i = p->position[v];
         if (i < 0) {
@@ -131,8 +161,8 @@ static int64_t choose(const pm_plan *p, const pm_sampler *s, int32_t i, double u
 /* Steps until a jump of probability `leave`, at least one. */
 static double geometric(double leave, double u) { return leave >= 1.0 ? 1.0 : 1.0 + floor(log(u) / log1p(-leave)); }
 
-int pm_sampler_draw(const pm_plan *p, const pm_sampler *s, const double *rewards, uint64_t seed, int64_t first, int64_t n,
-                    int64_t max_jumps, pm_control *control, double *out, pm_where *where) {
+int pm_sampler_draw(const pm_plan *p, const pm_sampler *s, uint64_t seed, int64_t first, int64_t n, int64_t max_jumps,
+                    pm_control *control, double *out, pm_where *where) {
     for (int64_t k = 0; k < n; k++) {
         if (pm_stop(control, 64)) {
             return PM_E_STOPPED;
@@ -141,6 +171,10 @@ int pm_sampler_draw(const pm_plan *p, const pm_sampler *s, const double *rewards
         double sum = 0.0;
         int32_t row = p->edge_row[choose(p, s, p->n_transient, uniform(&g))];
         for (int64_t jumps = 0; row >= 0; jumps++) {
+            if (s->fate[row] != 0) {
+                sum = s->fate[row] == STOPS ? sum : (double)INFINITY;
+                break;
+            }
             if (jumps >= max_jumps) {
                 pm_at(where, 0, first + k, (double)max_jumps);
                 return PM_E_LIMIT;
@@ -151,7 +185,7 @@ int pm_sampler_draw(const pm_plan *p, const pm_sampler *s, const double *rewards
             const double total = s->cumulative[p->edge_start[row] + s->last[row]];
             const double u = uniform(&g);
             const double stay = p->graph.discrete ? geometric(total, u) : -log(u) / total;
-            sum += rewards == NULL ? stay : stay * rewards[p->pattern.order[row]];
+            sum += stay * s->reward[row];
             row = p->edge_row[choose(p, s, row, uniform(&g))];
         }
         out[k] = sum;

@@ -20,6 +20,7 @@ static const struct {
     {PM_E_LIMIT, "more work than allowed"},
     {PM_E_STOPPED, "stopped"},
     {PM_E_ACCURACY, "the result would have too few digits"},
+    {PM_E_UNCERTAIN, "absorption is not certain, and the traps can be found with an elimination only"},
 };
 
 const char *pm_message(int status) {

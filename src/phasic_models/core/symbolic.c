@@ -184,10 +184,11 @@ static pm_budget left_of(const pm_symbolic *s, int32_t first) {
 
 static int over_budget(const pm_symbolic *s, int32_t first, int32_t n, const pm_cost *cost, pm_where *where) {
     const pm_budget left = left_of(s, first);
+    const int64_t early = cost->at_least ? PM_LIMIT_AT_LEAST : 0;
     if (cost->operations > (double)left.operations) {
-        pm_at(where, PM_LIMIT_OPERATIONS, n, cost->operations + (double)s->operations);
+        pm_at(where, PM_LIMIT_OPERATIONS + early, n, cost->operations + (double)s->operations);
     } else {
-        pm_at(where, PM_LIMIT_ENTRIES, n, (double)(cost->entries + s->lower_ptr[first] + s->upper_ptr[first]));
+        pm_at(where, PM_LIMIT_ENTRIES + early, n, (double)(cost->entries + s->lower_ptr[first] + s->upper_ptr[first]));
     }
     return PM_E_LIMIT;
 }
@@ -207,7 +208,7 @@ static int eliminate_block(const pm_graph *g, pm_symbolic *s, int32_t b, int giv
         return status;
     }
     const pm_budget left = left_of(s, first);
-    pm_cost cost = {0.0, 0};
+    pm_cost cost = {0.0, 0, 0};
     int32_t kind = PM_ORDER_GIVEN;
     if (given) {
         for (int32_t i = 0; i < n; i++) {

@@ -7,6 +7,7 @@ void pm_workspace_free(pm_workspace *w) {
     if (w != NULL) {
         pm_workspace_free(w->more_digits);
         pm_free_aligned(w->memory);
+        free(w->bad);
         free(w->seen);
         free(w->stack);
         free(w->in_ptr);
@@ -39,9 +40,10 @@ static int make(const pm_plan *p, int32_t lanes, int extended, pm_workspace **ou
     }
     w->lanes = lanes;
     w->extended = extended;
+    w->bad = pm_alloc_zero(n, sizeof *w->bad);
     w->seen = pm_alloc(p->graph.n_vertices, sizeof *w->seen);
     w->stack = pm_alloc(p->graph.n_vertices, sizeof *w->stack);
-    if (w->seen == NULL || w->stack == NULL || pm_alloc_parts(parts, N_PARTS, &w->memory) != PM_OK) {
+    if (w->bad == NULL || w->seen == NULL || w->stack == NULL || pm_alloc_parts(parts, N_PARTS, &w->memory) != PM_OK) {
         pm_workspace_free(w);
         return PM_E_MEMORY;
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.threads import useful
+from ..errors import NumericalError
 from . import squaring
 from .engine import PER_JUMP
 
@@ -58,10 +58,6 @@ def evaluate(
     stiff = np.array(
         [_prefers_squaring(graph, float(rate), longest, times.size, max_steps) for rate in rates], dtype=bool
     )
-    if n_threads > 1:
-        with np.errstate(over="ignore"):
-            jumps = float(np.sum(rates[~stiff] * longest))
-        n_threads = useful(n_threads, jumps * (graph.n_edges + graph.vertices_length()) * PER_JUMP)
     if not stiff.any():
         return _bounded(plan.uniformize(theta, times, what, tol, max_steps, n_threads, initial))
     results = {name: np.empty((theta.shape[0], times.size)) for name in what}
@@ -96,6 +92,10 @@ def carry(plan: Plan, theta: Floats, duration: float, state: Floats, max_steps: 
         return swept
     chain = squaring.TransientChain(plan.graph, plan.edge_weights(theta)[0], state)
     after = squaring.distribution(chain, np.array([duration]), rate, plan.graph.discrete)
+    if duration > squaring.MAX_JUMPS / rate and after["state"].any():
+        raise NumericalError(
+            f"mass is left after {squaring.MAX_JUMPS:.0e} jumps, and more are expected in such an epoch"
+        )
     out = np.zeros_like(state)
     out[0] = after["cdf"][0]
     out[chain.vertices] = after["state"][0]

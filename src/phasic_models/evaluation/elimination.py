@@ -27,8 +27,6 @@ MAX_OPERATIONS = 1e11
 BYTES_PER_ENTRY = 24
 # Beyond any work that can be done.
 _NO_LIMIT = 2**60
-# Estimates end here (core/estimate.c).
-_COUNTED = 4e9
 _STAGES = {
     lib.PM_STAGE_ORDER: "order of least fill",
     lib.PM_STAGE_TRIAL: "other orders",
@@ -84,8 +82,8 @@ def _over_budget(where: Any, graph: Graph, max_operations: float | None, max_mem
     rows, value = int(where.b), float(where.value)
     if where.a == lib.PM_LIMIT_EDGES:
         return NumericalError(f"a component of the graph has {value:.3g} edges, more than an elimination can number")
-    at_least = "at least" if value >= _COUNTED else "about"
-    if where.a == lib.PM_LIMIT_OPERATIONS:
+    at_least = "at least" if where.a & lib.PM_LIMIT_AT_LEAST else "up to"
+    if where.a & ~lib.PM_LIMIT_AT_LEAST == lib.PM_LIMIT_OPERATIONS:
         cost, limit = f"{value:.2g} operations", f"max_operations={max_operations:.3g}"
     else:
         cost, limit = f"{value * BYTES_PER_ENTRY / 2**30:.2g} GiB of memory", f"max_memory={max_memory:.3g} bytes"

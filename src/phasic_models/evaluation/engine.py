@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core._core import ffi, lib
-from ..core.binding import copy_of, into, out_of
+from ..core.binding import into, out_of
 from ..core.stopping import holding, new_control, raise_if_stopped, run
 from ..core.threads import run_parts, useful
 from ..errors import NumericalError
 from .elimination import GraphArrays, Pattern, default_memory, symbolic
-from .prepared import LANES, Prepared
+from .prepared import LANES, Prepared, Scratch
 from .status import check, theta_text
 
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ class Plan:
     ------
     FormatError
         If the pattern does not belong to the graph.
+
+    Attributes
+    ----------
+    graph : Graph
+        The graph.
+    pattern : Pattern
+        Its elimination.
     """
 
     def __init__(
@@ -80,16 +87,16 @@ class Plan:
     @property
     def pattern(self) -> Pattern:
         """Order and fill pattern; found now if they are not known yet."""
-        self._eliminated()
+        self.eliminated()
         assert self._pattern is not None
         return self._pattern
 
     @property
     def operations(self) -> int:
         """Multiply-adds of one elimination."""
-        return self._eliminated().operations
+        return self.eliminated().operations
 
-    def _eliminated(self) -> Prepared:
+    def eliminated(self) -> Prepared:
         """Return the plan with its elimination, which is made once.
 
         Raises
@@ -112,12 +119,12 @@ class Plan:
         out = np.empty((theta.shape[0], k))
         c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
 
-        eliminated = self._eliminated()
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_moments(eliminated.plan, ws, n, c_theta, k, c_rewards, out_of(out[rows]), where)
 
-        self._batches(eliminated, theta, n_threads, call, times_work=k)
+        self.batches(eliminated, theta, n_threads, call, times_work=k)
         return out
 
     def joint_moment(self, theta: Floats, rewards: Floats, n_threads: int) -> Floats:
@@ -125,26 +132,26 @@ class Plan:
         out = np.empty(theta.shape[0])
         c_rewards = into("double[]", rewards)
 
-        eliminated = self._eliminated()
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_joint_moment(
                 eliminated.plan, ws, n, c_theta, rewards.shape[0], c_rewards, out_of(out[rows]), where
             )
 
-        self._batches(eliminated, theta, n_threads, call, times_work=2.0 ** rewards.shape[0])
+        self.batches(eliminated, theta, n_threads, call, times_work=2.0 ** rewards.shape[0])
         return out
 
     def sojourn(self, theta: Floats, n_threads: int) -> Floats:
-        """Expected time in each vertex, shape (batch, V)."""
+        """Expected time in each vertex, shape (batch, V); infinite where the process is caught."""
         out = np.empty((theta.shape[0], self.graph.vertices_length()))
 
-        eliminated = self._eliminated()
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_sojourn(eliminated.plan, ws, n, c_theta, out_of(out[rows]), where)
 
-        self._batches(eliminated, theta, n_threads, call, times_work=1)
+        self.batches(eliminated, theta, n_threads, call, times_work=1)
         return out
 
     def covariance(self, theta: Floats, rewards: Floats, n_threads: int) -> tuple[Floats, Floats]:
@@ -153,14 +160,14 @@ class Plan:
         mean, covariance = np.empty((theta.shape[0], m)), np.empty((theta.shape[0], m, m))
         c_rewards = into("double[]", rewards)
 
-        eliminated = self._eliminated()
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_covariance(
                 eliminated.plan, ws, n, c_theta, m, c_rewards, out_of(mean[rows]), out_of(covariance[rows]), where
             )
 
-        self._batches(eliminated, theta, n_threads, call, times_work=m * m)
+        self.batches(eliminated, theta, n_threads, call, times_work=m * m)
         return mean, covariance
 
     def moments_grad(self, theta: Floats, k: int, rewards: Floats | None, n_threads: int) -> tuple[Floats, Floats]:
@@ -168,14 +175,14 @@ class Plan:
         out, grad = np.empty((theta.shape[0], k)), np.empty((theta.shape[0], k, theta.shape[1]))
         c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
 
-        eliminated = self._eliminated()
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_moments_grad(
                 eliminated.plan, ws, n, c_theta, k, c_rewards, out_of(out[rows]), out_of(grad[rows]), where
             )
 
-        self._batches(eliminated, theta, n_threads, call, times_work=4 * k)
+        self.batches(eliminated, theta, n_threads, call, times_work=4 * k)
         return out, grad
 
     # -- distribution -------------------------------------------------------------------------------------------------
@@ -219,7 +226,8 @@ class Plan:
             finally:
                 self._any.free_uniform.append(uniform)
 
-        self._batches(self._any, theta, n_threads, call, lanes=1, times=times)
+        n_threads = self._threads_for_sweeps(theta, times, n_threads, 1.0)
+        self.batches(self._any, theta, n_threads, call, lanes=1, times=times)
         return results
 
     def uniformize_grad(
@@ -250,8 +258,17 @@ class Plan:
             finally:
                 self._any.free_uniform.append(uniform)
 
-        self._batches(self._any, theta, n_threads, call, lanes=1, times=times)
+        n_threads = self._threads_for_sweeps(theta, times, n_threads, 1.0 + theta.shape[1])
+        self.batches(self._any, theta, n_threads, call, lanes=1, times=times)
         return value, grad
+
+    def _threads_for_sweeps(self, theta: Floats, times: Floats, n_threads: int, times_work: float) -> int:
+        """Return how many threads are worth waking for the uniformization of a batch."""
+        if n_threads <= 1 or theta.shape[0] <= 1:
+            return 1
+        with np.errstate(over="ignore"):
+            jumps = float(self.rate(theta).sum()) * float(times.max(initial=0.0))
+        return useful(n_threads, jumps * (self.graph.n_edges + self.graph.vertices_length()) * PER_JUMP * times_work)
 
     def advance(self, theta: Floats, duration: float, state: Floats, rewards: Floats | None, max_steps: int) -> Floats:
         """Carry mass and moments through `duration` at one parameter vector, theta (1, p).
@@ -280,58 +297,70 @@ class Plan:
             finally:
                 self._any.free_uniform.append(uniform)
 
-        self._batches(self._any, theta, 1, call, lanes=1)
+        self.batches(self._any, theta, 1, call, lanes=1)
         return out
 
-    def vertex_moments(self, theta: Floats, k: int, rewards: Floats | None) -> Floats:
-        """Raw moments 1..k from every vertex, shape (batch, k, V)."""
+    def vertex_moments(self, theta: Floats, k: int, rewards: Floats | None, mass: Floats | None = None) -> Floats:
+        """Raw moments 1..k from every vertex, shape (batch, k, V).
+
+        They have a meaning for vertices that are reached from where `mass`, shape (V,), is not zero, entry 0 left out; None
+        stands for the starting vertex.
+        """
         out = np.empty((theta.shape[0], k, self.graph.vertices_length()))
         c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
 
-        eliminated = self._eliminated()
+        c_mass = ffi.NULL if mass is None else into("double[]", mass)
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_vertex_moments(eliminated.plan, ws, n, c_theta, k, c_rewards, out_of(out[rows]), where)
+            return lib.pm_vertex_moments(
+                eliminated.plan, ws, n, c_theta, k, c_rewards, c_mass, out_of(out[rows]), where
+            )
 
-        self._batches(eliminated, theta, 1, call)
+        self.batches(eliminated, theta, 1, call)
         return out
 
-    def vertex_variances(self, theta: Floats, rewards: Floats | None) -> Floats:
-        """Variances of the rewarded sum from every vertex on, shape (batch, V)."""
+    def vertex_variances(self, theta: Floats, rewards: Floats | None, mass: Floats | None = None) -> Floats:
+        """Variances of the rewarded sum from every vertex on, shape (batch, V); `mass` as in `vertex_moments`."""
         out = np.empty((theta.shape[0], self.graph.vertices_length()))
         c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
-        eliminated = self._eliminated()
+        c_mass = ffi.NULL if mass is None else into("double[]", mass)
+        eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            return lib.pm_vertex_variance(eliminated.plan, ws, n, c_theta, c_rewards, out_of(out[rows]), where)
+            return lib.pm_vertex_variance(eliminated.plan, ws, n, c_theta, c_rewards, c_mass, out_of(out[rows]), where)
 
-        self._batches(eliminated, theta, 1, call)
+        self.batches(eliminated, theta, 1, call)
         return out
 
     def sample(
         self, theta: Floats, size: int, seed: int, rewards: Floats | None, max_jumps: int, n_threads: int
     ) -> Floats:
-        """Draws of the rewarded sum, (batch, size); row i, column k is draw i * size + k of the stream of `seed`."""
+        """Draws of the rewarded sum, (batch, size), infinite where it is; row i, column k is draw i * size + k of the
+        stream of `seed`.
+        """
         out = np.empty((theta.shape[0], size))
         c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
-        made = ffi.new("pm_sampler **")
-        check(lib.pm_sampler_new(self._any.plan, made), None, self.graph)
-        sampler = ffi.gc(made[0], lib.pm_sampler_free)
+        samplers: dict[Prepared, Any] = {}
         for row in range(theta.shape[0]):
-            self._set_sampler(sampler, theta, row)
+            of, sampler = self._set_sampler(samplers, theta, row, c_rewards)
             # Shared by the threads: each takes the next draws that nobody has taken. `next` of a counter needs no lock.
             firsts = itertools.count(0, _DRAWS_AT_ONCE)
 
-            def draw(row: int = row, firsts: itertools.count[int] = firsts) -> None:
+            def draw(
+                row: int = row,
+                firsts: itertools.count[int] = firsts,
+                of: Prepared = of,
+                sampler: Any = sampler,
+            ) -> None:
                 where, control = ffi.new("pm_where *"), new_control()
                 for first in firsts:
                     if first >= size:
                         return
                     part = out[row, first : first + _DRAWS_AT_ONCE]
                     status = lib.pm_sampler_draw(
-                        self._any.plan,
+                        of.plan,
                         sampler,
-                        c_rewards,
                         seed,
                         row * size + first,
                         part.size,
@@ -354,25 +383,37 @@ class Plan:
                 run_parts([draw] * n_parts)
         return out
 
-    def _set_sampler(self, sampler: Any, theta: Floats, row: int) -> None:
+    def _set_sampler(
+        self, samplers: dict[Prepared, Any], theta: Floats, row: int, c_rewards: Any
+    ) -> tuple[Prepared, Any]:
+        """Prepare draws at one parameter vector; return the plan and its sampler, which is kept in `samplers`.
+
+        The graph alone serves if absorption is certain; else the elimination is needed, to find the traps.
+        """
         where = ffi.new("pm_where *")
-        scratch = self._any.take(1)
         c_theta = into("double[]", theta[row])
+        of = self._any
+        while True:
+            if of not in samplers:
+                made = ffi.new("pm_sampler **")
+                check(lib.pm_sampler_new(of.plan, made), None, self.graph)
+                samplers[of] = ffi.gc(made[0], lib.pm_sampler_free)
+            scratch = of.take(1)
+            status: list[int] = []
 
-        def work() -> None:
-            status = lib.pm_sampler_set(self._any.plan, scratch.workspace, sampler, c_theta, where)
-            raise_if_stopped(scratch.control)
-            where.a = row
-            check(status, where, self.graph, theta)
+            def work(of: Prepared = of, scratch: Scratch = scratch, status: list[int] = status) -> None:
+                status.append(lib.pm_sampler_set(of.plan, scratch.workspace, samplers[of], c_theta, c_rewards, where))
 
-        try:
-            run(work)
-        finally:
-            self._any.free[1].append(scratch)
-
-    def censor(self, keep: npt.NDArray[np.bool_]) -> Censored:
-        """Watch the chain only in the vertices that `keep` (V,) marks."""
-        return Censored(self, keep)
+            try:
+                run(work)
+                raise_if_stopped(scratch.control)
+            finally:
+                of.free[1].append(scratch)
+            if status[0] != lib.PM_E_UNCERTAIN:
+                where.a = row
+                check(status[0], where, self.graph, theta)
+                return of, samplers[of]
+            of = self.eliminated()
 
     def check_times(self, times: Floats) -> None:
         """Raise the core's error for a bad time, without evaluating anything."""
@@ -392,7 +433,7 @@ class Plan:
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_uniform_rate(self._any.plan, ws, n, c_theta, out_of(out[rows]), where)
 
-        self._batches(self._any, theta, 1, call, lanes=1)
+        self.batches(self._any, theta, 1, call, lanes=1)
         return out
 
     def edge_weights(self, theta: Floats) -> Floats:
@@ -402,12 +443,12 @@ class Plan:
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             return lib.pm_weights(self._any.plan, ws, n, c_theta, out_of(out[rows]), where)
 
-        self._batches(self._any, theta, 1, call, lanes=1)
+        self.batches(self._any, theta, 1, call, lanes=1)
         return out
 
     # -- workspaces and threads ---------------------------------------------------------------------------------------
 
-    def _batches(
+    def batches(
         self,
         of: Prepared,
         theta: Floats,
@@ -451,62 +492,3 @@ class Plan:
             return
         bounds = [min(n, i * groups // n_parts * lanes) for i in range(n_parts)] + [n]
         run_parts([partial(part, first, stop) for first, stop in pairwise(bounds)])
-
-
-class Censored:
-    """The chain of a plan, watched only in some vertices; what it does elsewhere is eliminated.
-
-    Parameters
-    ----------
-    plan
-        The plan of the whole chain.
-    keep
-        Shape (V,): which vertices are watched; the starting vertex always is.
-
-    Attributes
-    ----------
-    vertices : numpy.ndarray
-        Vertex of each row, the starting vertex first.
-    edge_ptr, edge_target : numpy.ndarray
-        Edges by row; a target equal to the number of rows stands for absorption.
-    """
-
-    def __init__(self, plan: Plan, keep: npt.NDArray[np.bool_]) -> None:
-        self._owner = plan
-        self._lock = threading.Lock()
-        out = ffi.new("pm_censored **")
-        flags = np.ascontiguousarray(keep, dtype=np.uint8)
-        where, control = ffi.new("pm_where *"), new_control()
-        eliminated = plan._eliminated()
-
-        def work() -> None:
-            status = lib.pm_censored_new(eliminated.plan, into("uint8_t[]", flags), control, out, where)
-            raise_if_stopped(control)
-            if status == lib.PM_E_LIMIT:
-                raise NumericalError(
-                    f"the graph has {where.value:.3g} edges, too many to eliminate states without reward"
-                )
-            check(status, where, plan.graph)
-
-        run(work)
-        self._handle = ffi.gc(out[0], lib.pm_censored_free)
-        n, vertices = ffi.new("int32_t *"), ffi.new("const int32_t **")
-        ptr, target = ffi.new("const int64_t **"), ffi.new("const int32_t **")
-        lib.pm_censored_edges(self._handle, n, vertices, ptr, target)
-        self.vertices = copy_of(vertices[0], n[0], np.int32)
-        self.edge_ptr = copy_of(ptr[0], n[0] + 1, np.int64)
-        self.edge_target = copy_of(target[0], int(self.edge_ptr[-1]), np.int32)
-
-    def weights(self, theta: Floats) -> Floats:
-        """Weight of every edge, shape (batch, n_edges)."""
-        out = np.empty((theta.shape[0], self.edge_target.size))
-
-        eliminated = self._owner._eliminated()
-
-        def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            # The scratch arrays stand in the handle itself.
-            with holding(self._lock):
-                return lib.pm_censored_weights(eliminated.plan, ws, self._handle, n, c_theta, out_of(out[rows]), where)
-
-        self._owner._batches(eliminated, theta, 1, call, lanes=1)
-        return out

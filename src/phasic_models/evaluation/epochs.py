@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.binding import reachable
 from ..errors import NumericalError, ParameterError
 from .arguments import (
     MAX_MOMENT,
@@ -33,6 +34,8 @@ _ACCURACY = 1e-9
 _NOTHING = 1e-25
 #: Error of one number, relative: some roundings.
 _ROUNDING = 2e-15
+#: So many steps of a discrete chain are followed one by one to find where the process may be; after more, it may be anywhere ahead.
+_STEPS_APART = 10_000
 
 
 def _second_moment(ended: list[tuple[Floats, float]], alive: Floats, after: Floats, spread: Floats) -> float:
@@ -186,7 +189,7 @@ class PiecewiseModel:
         ParameterError
             If an argument is out of range.
         InfiniteExpectationError
-            If absorption is not certain in the last epoch.
+            If the process may be caught in the last epoch in states with a reward.
         NumericalError
             If more than `max_steps` steps are needed, or the result overflows.
         """
@@ -206,7 +209,7 @@ class PiecewiseModel:
         state[0] = self._initial(theta[0])
         for epoch, duration in enumerate(np.diff(self.starts)):
             state = self._plan.advance(theta[epoch : epoch + 1], float(duration), state, rewards, max_steps)
-        after = self._plan.vertex_moments(theta[-1:], k, rewards)[0]
+        after = self._plan.vertex_moments(theta[-1:], k, rewards, self._entered(theta))[0]
         total = np.empty(k)
         for j in range(1, k + 1):
             # What was earned before the last epoch, i times, and what is earned from each state on, j - i times.
@@ -231,9 +234,37 @@ class PiecewiseModel:
             levels = self._plan.advance(here, float(duration), state, earns, max_steps)[:, 0]
             ended.append((levels, float(earned[epoch] - earned[-1])))
             state = self._plan.advance(here, float(duration), state, np.where(transient, earns - least, 0.0), max_steps)
-        after = self._plan.vertex_moments(theta[-1:], 1, rewards)[0, 0, 1:]
-        spread = self._plan.vertex_variances(theta[-1:], rewards)[0, 1:]
+        mass = self._entered(theta)
+        after = self._plan.vertex_moments(theta[-1:], 1, rewards, mass)[0, 0, 1:]
+        spread = self._plan.vertex_variances(theta[-1:], rewards, mass)[0, 1:]
         return _second_moment(ended, state[:, 1:], after, spread)
+
+    def _entered(self, theta: Floats) -> Floats | None:
+        """Return where the last epoch may be entered, which matters only if it has a weight of zero; else None."""
+        return None if self._plan.edge_weights(theta[-1:]).all() else self._possible(theta)
+
+    def _possible(self, theta: Floats) -> Floats:
+        """Return 1 for the vertices where the process may be when the last epoch begins, shape (V,), however improbable."""
+        graph = self._plan.graph
+        source = np.repeat(np.arange(graph.vertices_length()), np.diff(graph.edge_ptr))
+        may = self._initial(theta[0]) > 0
+        may[0] = False
+        for epoch, duration in enumerate(np.diff(self.starts)):
+            weights = self._plan.edge_weights(theta[epoch : epoch + 1])[0]
+            edges = (weights > 0) & (source > 0)
+            steps = int(min(duration, _STEPS_APART)) if graph.discrete else 0
+            stays = np.bincount(source, weights, may.size) < 1.0
+            for _ in range(steps):
+                ahead = may & stays
+                ahead[graph.edge_target[edges & may[source]]] = True
+                if (ahead == may).all():
+                    break
+                may = ahead
+            else:
+                if not graph.discrete or duration > steps:
+                    ptr = np.searchsorted(source[edges], np.arange(may.size + 1))
+                    may = reachable(ptr, graph.edge_target[edges], np.flatnonzero(may))
+        return may.astype(np.float64)
 
     def _distribution(self, what: str, theta: Any, times: Any, tol: float, max_steps: int) -> Floats:
         batch, is_batch = self._check_theta(theta)

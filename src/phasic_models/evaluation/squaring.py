@@ -27,7 +27,7 @@ TERMS = 13
 #: Products of numbers below this would be subnormal, which some processors handle very slowly.
 _TINY = 1e-150
 #: Most jumps that are followed: what was set to zero below _TINY adds up to less than 1e-15 over so many.
-_MAX_JUMPS = 1e130
+MAX_JUMPS = 1e130
 #: How far a row may be from its known sum before it is scaled back; rounding gives about states x 1e-16.
 _MAX_DRIFT = 1e-9
 #: Multiply-adds of a matrix product between two looks at the deadline: some 0.02 s on one core.
@@ -115,8 +115,8 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     Raises
     ------
     NumericalError
-        If a row of a transition matrix drifts from its known sum by more than rounding explains, or if mass is left
-        after 1e130 jumps.
+        If a row of a transition matrix drifts from its known sum by more than rounding explains, or if mass that can
+        still be absorbed is left after 1e130 jumps. Beyond, ``state`` says no more than that mass is caught.
 
     Notes
     -----
@@ -131,7 +131,7 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     J. Xue, Q. Ye (2013), Computing exponentials of essentially non-negative matrices entrywise to high relative
     accuracy. Mathematics of Computation 82, 1577-1596. https://doi.org/10.1090/S0025-5718-2013-02677-4
     """
-    reach = _MAX_JUMPS / rate
+    reach = MAX_JUMPS / rate
     too_long, times = times > reach, np.minimum(times, reach)
     if discrete:
         matrix, absorbed = chain.step(1.0), chain.exit.copy()
@@ -157,8 +157,8 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
     done[whole > 0] += state[whole > 0].sum(axis=1)
     state[whole > 0] = 0.0
     _check_mass(done, state)
-    if state[too_long].any():
-        raise NumericalError(f"mass is left after {_MAX_JUMPS:.0e} jumps, and more are expected in such a time")
+    if too_long.any() and state[np.ix_(too_long, ~_trapped(chain))].any():
+        raise NumericalError(f"mass is left after {MAX_JUMPS:.0e} jumps, and more are expected in such a time")
     if discrete:
         # One step short of the time: the last step is taken with the absorption probabilities themselves.
         pdf = state @ chain.exit
@@ -192,6 +192,16 @@ def _product(a: Floats, b: Floats) -> Floats:
     return out
 
 
+def _trapped(chain: TransientChain) -> npt.NDArray[np.bool_]:
+    """States from which absorption cannot be reached: what is there after long is there for ever."""
+    leaves = chain.exit > 0
+    new = leaves
+    while new.any():
+        new = (chain.jump[:, new] > 0).any(axis=1) & ~leaves
+        leaves = leaves | new
+    return ~leaves
+
+
 def _short_step(chain: TransientChain, rate: float) -> tuple[Floats, Floats]:
     """Transition matrix and absorption probabilities over rate x step = _MEAN, by uniformization."""
     chain_step, leaves = chain.step(rate), chain.exit / rate
@@ -201,6 +211,7 @@ def _short_step(chain: TransientChain, rate: float) -> tuple[Floats, Floats]:
     for k in range(1, TERMS):
         power = _product(power, chain_step)
         ahead = chain_step @ ahead
+        check()
         matrix += weights[k, 0] * power
         absorbed = absorbed + beyond[k, 0] * ahead
     return _normalised(matrix, absorbed), absorbed
@@ -247,6 +258,7 @@ def _normalised(matrix: Floats, absorbed: Floats) -> Floats:
         raise NumericalError(
             f"repeated squaring lost accuracy: a row of the transition matrix is off by {drift:.1e} of its sum"
         )
+    check()
     scale = np.ones_like(sums)
     scale[known] = wanted[known] / sums[known]
     matrix *= scale[:, None]

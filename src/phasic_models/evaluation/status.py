@@ -55,6 +55,33 @@ def theta_text(theta: Floats | None, row: int) -> str:
     return f" at {at}{np.array2string(theta[row], max_line_width=1000, threshold=8)}"
 
 
+def _infinite_text(state: str, at: str, why: float) -> str:
+    if why == lib.PM_INFINITE_IF_ENTERED:
+        return (
+            f"the expectation has no derivative{at}: with a weight that is zero there, {state} would be reached, and "
+            "absorption would not be certain"
+        )
+    if why == lib.PM_INFINITE_IF_LEFT:
+        return (
+            f"the expectation has no derivative{at}: {state} is reached and never left for good, but with a weight that "
+            "is zero there it would be left, and more would be earned"
+        )
+    earned = ", and its reward is earned for ever" if why == lib.PM_INFINITE_REWARD else ""
+    return (
+        f"absorption is not certain{at}: {state} is reached and never left for good{earned}, so the expectation is "
+        "infinite"
+    )
+
+
+def check_earned(graph: Graph, theta: Floats, sojourn: Floats, rewards: Floats) -> None:
+    """Raise the error of an expectation that is infinite: a reward, (m, V), where a sojourn time, (batch, V), is."""
+    earned = np.isinf(sojourn) & (rewards > 0).any(axis=0)
+    if earned.any():
+        row, vertex = np.argwhere(earned)[0]
+        text = _infinite_text(_state_text(graph, int(vertex)), theta_text(theta, int(row)), lib.PM_INFINITE_REWARD)
+        raise InfiniteExpectationError(text)
+
+
 def check(status: int, where: Any, graph: Graph, theta: Floats | None = None, times: Floats | None = None) -> None:
     """Raise the exception of a status code.
 
@@ -86,16 +113,8 @@ def check(status: int, where: Any, graph: Graph, theta: Floats | None = None, ti
         )
     if status == lib.PM_E_PROBABILITY:
         raise ParameterError(f"the jump probabilities out of {_state_text(graph, b)} sum to {value}{at}, more than 1")
-    if status == lib.PM_E_INFINITE and value == 1.0:
-        raise InfiniteExpectationError(
-            f"the expectation has no derivative{at}: with a weight that is zero there, {_state_text(graph, b)} would be "
-            "reached, and absorption would not be certain"
-        )
     if status == lib.PM_E_INFINITE:
-        raise InfiniteExpectationError(
-            f"absorption is not certain{at}: {_state_text(graph, b)} is reached and never left for good, "
-            "so the expectation is infinite"
-        )
+        raise InfiniteExpectationError(_infinite_text(_state_text(graph, b), at, value))
     if status == lib.PM_E_INITIAL:
         raise ParameterError(f"the initial probabilities sum to zero{at}")
     if status == lib.PM_E_OVERFLOW:

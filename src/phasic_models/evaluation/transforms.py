@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InfiniteExpectationError, NumericalError, ParameterError
+from ..core.binding import reachable
+from ..errors import NumericalError, ParameterError
 from ..graph import Graph
 from ..statespace.expr import WeightTable
+from .censored import Censored
 from .engine import Plan
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.integer]
+    Bools = npt.NDArray[np.bool_]
 
 #: A discrete state with reward r becomes r states; this bounds their number.
 MAX_EXPANDED = 2_000_000
@@ -79,7 +82,7 @@ class RewardedChain:
 
     def __init__(self, plan: Plan, rewards: Floats) -> None:
         graph = plan.graph
-        self._censored = plan.censor(rewards > 0)
+        self._censored = Censored(plan, rewards > 0)
         self._rewards = rewards[self._censored.vertices]
         self._rewards[0] = 1.0
         ptr, target = self._censored.edge_ptr, self._censored.edge_target
@@ -159,6 +162,8 @@ class KilledChain:
         leaving = (degree[graph.edge_target] == 0) & (source > 0)
         self._exit_edge, self._exit_from = np.flatnonzero(leaving), source[leaving]
         self._source = source
+        self._absorbing = degree == 0
+        self._by_target = np.argsort(graph.edge_target, kind="stable")
         self._killed: Plan | None = None
         if self._transient.size == 0:
             return  # all mass is absorbed at once, and no clock runs
@@ -171,16 +176,18 @@ class KilledChain:
         self._killed = Plan(derived)
 
     def survival(self, theta: Floats, s: Floats, rewards: Floats, n_threads: int) -> Floats:
-        """Probability of absorption before the clock rings, which it does at rate s r_v in state v; shape (batch,
-        S).
+        """Probability that the clock, which rings at rate s r_v in state v, never rings; shape (batch, S).
+
+        At s = 0 it is the limit from above: the probability that Σ_v r_v T_v is finite.
         """
         weights = self._plan.edge_weights(theta)
         # Also checks initial and jump probabilities, while an error can still name a state of the original chain.
         at_once = self._plan.uniformize(theta, np.zeros(1), ("cdf",), 1e-12, 1000, n_threads)["cdf"][:, 0]
         out = np.repeat(at_once[:, None], s.size, axis=1)
+        if self._killed is None:
+            return np.minimum(out, 1.0)
+        caught, safe = self._caught(weights, rewards)
         for k, value in enumerate(s):
-            if self._killed is None:
-                break
             with np.errstate(over="ignore"):
                 clock = value * rewards
             if self._plan.graph.discrete:
@@ -192,12 +199,35 @@ class KilledChain:
                 scaled, kill = weights, clock[self._transient]
                 if not np.isfinite(kill).all():
                     raise NumericalError(f"s = {value} times a reward is too large for a float")
-            both = np.concatenate([scaled, np.broadcast_to(kill, (theta.shape[0], kill.size))], axis=1)
-            try:
-                sojourn = self._killed.sojourn(np.ascontiguousarray(both[:, self._by_row]), n_threads)
-            except InfiniteExpectationError:
-                # A trap in which no clock runs is one of the original chain, whose error names state and θ.
-                self._plan.moments(theta, 1, None, n_threads)
-                raise
+            kill = np.broadcast_to(kill, (theta.shape[0], kill.size))
+            if caught.any():
+                scaled = np.where(caught[:, self._source], 0.0, scaled)
+                kill = np.where(caught[:, self._transient], 1.0, kill)
+            both = np.concatenate([scaled, kill], axis=1)
+            sojourn = self._killed.sojourn(np.ascontiguousarray(both[:, self._by_row]), n_threads)
             out[:, k] += np.sum(sojourn[:, self._exit_from] * scaled[:, self._exit_edge], axis=1)
+            if caught.any():
+                out[:, k] += np.sum(sojourn[:, :-1], axis=1, where=safe)
         return np.minimum(out, 1.0)
+
+    def _caught(self, weights: Floats, rewards: Floats) -> tuple[Bools, Bools]:
+        """Vertices from which absorption is impossible and where it is certain already whether a clock will ring, each of
+        shape (batch, V); and those of them where none will. They are made to be left at rate 1.
+        """
+        caught = np.zeros((weights.shape[0], self._absorbing.size), dtype=bool)
+        safe = caught.copy()
+        earning = (rewards > 0) & ~self._absorbing
+        for row in np.flatnonzero((weights == 0).any(axis=1)):
+            edges = weights[row] > 0
+            earns = self._leads_to(edges, earning)
+            stuck = ~self._leads_to(edges, self._absorbing)
+            safe[row] = stuck & ~earns
+            caught[row] = safe[row] | ~self._leads_to(edges, ~earns)
+        caught[:, 0] = safe[:, 0] = False
+        return caught, safe
+
+    def _leads_to(self, edges: Bools, goal: Bools) -> Bools:
+        """Return from which vertices the `goal` can be reached along those of the edges."""
+        order = self._by_target[edges[self._by_target]]
+        ptr = np.searchsorted(self._plan.graph.edge_target[order], np.arange(goal.size + 1))
+        return reachable(ptr, self._source[order], np.flatnonzero(goal))
