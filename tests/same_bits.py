@@ -47,8 +47,13 @@ PLATFORMS = {
         "wasm32-wasi",
         ("node", str(SOURCES / "print_bits.mjs")),
         # Without a clock nothing is imported; a caller without one is asked whether to stop after a number of operations.
-        ("-DPM_NO_CLOCK", "-msimd128", "-mexec-model=reactor", "-Wl,--strip-all")
-        + tuple(f"-Wl,--export=same_bits_{name}" for name in ("run", "count", "values")),
+        (
+            "-DPM_NO_CLOCK",
+            "-msimd128",
+            "-mexec-model=reactor",
+            "-Wl,--strip-all",
+            *(f"-Wl,--export=same_bits_{name}" for name in ("run", "count", "values")),
+        ),
     ),
 }
 
@@ -137,7 +142,9 @@ def main() -> int:
             first = first or found["library"]
             same = digest(found["exact"]) == DIGEST.read_text().strip(), found["library"] == first
             failed += not all(same)
-            print(f"{name}: {len(found['exact'])} + {len(found['library'])} numbers, same: {same}, {program.stat().st_size:,} bytes")
+            print(
+                f"{name}: {len(found['exact'])} + {len(found['library'])} numbers, same: {same}, {program.stat().st_size:,} bytes"
+            )
     return 1 if failed else 0
 
 

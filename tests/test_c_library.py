@@ -39,7 +39,11 @@ def prefix(tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
     build = folder / "build"
     # Other tests optimise; this is about what is built.
-    options = ["-DCMAKE_BUILD_TYPE=Debug", f"-DCMAKE_C_COMPILER={COMPILER}", "-DCMAKE_C_FLAGS=-Wall -Wextra -Wconversion -Werror"]
+    options = [
+        "-DCMAKE_BUILD_TYPE=Debug",
+        f"-DCMAKE_C_COMPILER={COMPILER}",
+        "-DCMAKE_C_FLAGS=-Wall -Wextra -Wconversion -Werror",
+    ]
     checked("cmake", "-S", c_runner.CORE, "-B", build, *options, f"-DCMAKE_INSTALL_PREFIX={folder / 'first'}")
     checked("cmake", "--build", build, "--parallel", "2")
     checked("cmake", "--install", build)
@@ -60,7 +64,17 @@ def compiled(prefix: Path, folder: Path, name: str, *sources: str, static: bool 
         link = [str(next(prefix.rglob("*.a"))) if flag.startswith("-lphasic") else flag for flag in link]
     paths = [EXAMPLES / source for source in (f"{name}.c", *sources)]
     strict = [flag for flag in c_runner.WARNINGS if flag != "-Wcast-qual"]
-    checked(COMPILER, *strict, "-O1", *paths, *link, "-lm", f"-Wl,-rpath,{next(prefix.rglob('*.pc')).parent.parent}", "-o", folder / name)
+    checked(
+        COMPILER,
+        *strict,
+        "-O1",
+        *paths,
+        *link,
+        "-lm",
+        f"-Wl,-rpath,{next(prefix.rglob('*.pc')).parent.parent}",
+        "-o",
+        folder / name,
+    )
     return folder / name
 
 
@@ -114,7 +128,8 @@ def test_density_of_a_model_file(prefix, tmp_path):
 def test_density_of_a_discrete_model(prefix, tmp_path):
     program = compiled(prefix, tmp_path, "density", "model_file.c")
     path = tmp_path / "coin.safetensors"
-    pm.Graph.from_arrays([[1], [2]], [0], [1], [[0.0, 1.0]], initial={0: 1.0}, param_names=["p"], discrete=True).eliminate().save(path)
+    coin = {2: [([1], pm.params("p"))], 1: []}
+    pm.Graph(lambda s: coin[int(s[0])], ipv=[2], param_names=["p"], discrete=True).eliminate().save(path)
     printed = numbers(checked(program, path, "0.25", "1", "3"))
     assert printed == [1.0, 0.25, 3.0, 0.25 * 0.75**2]
 

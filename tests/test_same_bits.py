@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import c_runner
 import pytest
@@ -19,7 +20,9 @@ COMPILER = c_runner.find_compiler()
 REQUIRED = bool(os.environ.get("PHASIC_MODELS_ALL_PLATFORMS"))
 
 
-@pytest.mark.skipif(COMPILER is None or sys.platform == "win32", reason="needs a C compiler that speaks as gcc does; set CC")
+@pytest.mark.skipif(
+    COMPILER is None or sys.platform == "win32", reason="needs a C compiler that speaks as gcc does; set CC"
+)
 def test_on_this_machine(tmp_path):
     found = same_bits.run(same_bits.compile_here(COMPILER, tmp_path))
     assert len(found["exact"]) > 2000
@@ -51,12 +54,22 @@ def test_on_other_platforms(name, tmp_path, request):
         assert program.stat().st_size < 150_000
 
 
-@pytest.mark.skipif(COMPILER is None or sys.platform == "win32", reason="needs a C compiler that speaks as gcc does; set CC")
+@pytest.mark.skipif(
+    COMPILER is None or sys.platform == "win32", reason="needs a C compiler that speaks as gcc does; set CC"
+)
 def test_contraction_would_be_noticed(tmp_path):
     """With fused multiply-adds the digest differs, so it can fail."""
     if not c_runner.supports(COMPILER, "-mfma") or "fma" not in _processor():
         pytest.skip("needs a processor with fused multiply-adds that the compiler can use")
-    command = [COMPILER, "-std=c11", "-O2", "-ffp-contract=fast", "-mfma", f"-I{c_runner.CORE}", f"-I{same_bits.SOURCES}"]
+    command = [
+        COMPILER,
+        "-std=c11",
+        "-O2",
+        "-ffp-contract=fast",
+        "-mfma",
+        f"-I{c_runner.CORE}",
+        f"-I{same_bits.SOURCES}",
+    ]
     sources = [*same_bits.SOURCES.glob("*.c"), *c_runner.core_sources()]
     subprocess.run([*command, *map(str, sources), "-lm", "-o", str(tmp_path / "fused")], check=True)
     found = same_bits.run(tmp_path / "fused")
@@ -64,4 +77,5 @@ def test_contraction_would_be_noticed(tmp_path):
 
 
 def _processor():
-    return open("/proc/cpuinfo").read() if os.path.exists("/proc/cpuinfo") else ""
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""

@@ -217,7 +217,7 @@ static int moments(prepared *p, const double *theta, const double *rewards) {
         status = pm_covariance(p->plan, p->one, 1, theta, 2, rewards, mean, covariance, &p->where);
     }
     if (status == PM_OK) {
-        status = pm_vertex_variance(p->plan, p->eight, 2, theta, NULL, room(SAME_BITS_EXACT, 2 * n), &p->where);
+        status = pm_vertex_variance(p->plan, p->eight, 2, theta, NULL, NULL, room(SAME_BITS_EXACT, 2 * n), &p->where);
     }
     double *value = room(SAME_BITS_EXACT, 4);
     double *grad = room(SAME_BITS_EXACT, 4 * N_PARAMS);

@@ -13,13 +13,15 @@ SOURCES = sorted(path.name for path in HERE.glob("*.c") if path.name != "_core.c
 
 def declarations() -> str:
     """Return pm_core.h as cffi reads it: without preprocessor lines, the numeric constants left for the compiler to fill in."""
+    header = (HERE / "pm_core.h").read_text(encoding="utf-8")
+    header = re.sub(r"(?ms)^#ifdef __cplusplus$.*?^#endif$", "", header)
     lines = []
-    for line in (HERE / "pm_core.h").read_text(encoding="utf-8").splitlines():
+    for line in header.splitlines():
         constant = re.match(r"#define (PM_[A-Z_]+) \(?-?\d+\)?", line)
         if constant:
             lines.append(f"#define {constant[1]} ...")
         elif not line.startswith("#"):
-            lines.append(line)
+            lines.append(re.sub(r"^PM_(API|CHECKED) ", "", line))
     # What `pm_control.poll` points to; phasic_models.core.stopping defines it.
     lines.append('extern "Python" int32_t pm_python_poll(void *);')
     return "\n".join(lines)

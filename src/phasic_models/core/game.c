@@ -1,7 +1,6 @@
 /* The elimination game on bit matrices: joining two rows costs n / 64 words, however full they are. */
 #include "game.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "bits.h"
@@ -31,10 +30,10 @@ int pm_game_new(const pm_block *block, pm_game *out) {
 }
 
 void pm_game_release(pm_game *g) {
-    free(g->row);
-    free(g->col);
-    free(g->n_out);
-    free(g->n_in);
+    pm_free(g->row);
+    pm_free(g->col);
+    pm_free(g->n_out);
+    pm_free(g->n_in);
     g->row = g->col = NULL;
     g->n_out = g->n_in = NULL;
 }

@@ -1,23 +1,50 @@
-/* Allocation: sizes are checked for overflow, and a request for nothing gives a pointer that can be freed. */
+/*
+ * Allocation: sizes are checked for overflow, and a request for nothing gives a pointer that can be freed.
+ *
+ * Whoever embeds the core may bring an allocator of their own, at compile time, since there is no global state to keep one in: define
+ * PM_MALLOC, PM_CALLOC, PM_REALLOC and PM_FREE, all four, as names of functions like those of stdlib.h.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "pm_internal.h"
 
+#if defined(PM_MALLOC)
+void *PM_MALLOC(size_t size);
+void *PM_CALLOC(size_t count, size_t size);
+void *PM_REALLOC(void *p, size_t size);
+void PM_FREE(void *p);
+#else
+#define PM_MALLOC malloc
+#define PM_CALLOC calloc
+#define PM_REALLOC realloc
+#define PM_FREE free
+#endif
+
+static int too_large(int64_t count, size_t size) {
+    return count < 0 || (size != 0 && (uint64_t)count > (uint64_t)(PTRDIFF_MAX / (ptrdiff_t)size));
+}
+
 void *pm_alloc(int64_t count, size_t size) {
-    if (count < 0 || (size != 0 && (uint64_t)count > (uint64_t)(PTRDIFF_MAX / (ptrdiff_t)size))) {
+    if (too_large(count, size)) {
         return NULL;
     }
     size_t bytes = (size_t)count * size;
-    return malloc(bytes == 0 ? 1 : bytes);
+    return PM_MALLOC(bytes == 0 ? 1 : bytes);
 }
 
 void *pm_alloc_zero(int64_t count, size_t size) {
-    if (count < 0 || (size != 0 && (uint64_t)count > (uint64_t)(PTRDIFF_MAX / (ptrdiff_t)size))) {
+    if (too_large(count, size)) {
         return NULL;
     }
-    return count == 0 ? calloc(1, 1) : calloc((size_t)count, size);
+    return count == 0 ? PM_CALLOC(1, 1) : PM_CALLOC((size_t)count, size);
 }
+
+void *pm_realloc(void *p, int64_t count, size_t size) {
+    return too_large(count, size) || count == 0 ? NULL : PM_REALLOC(p, (size_t)count * size);
+}
+
+void pm_free(void *p) { PM_FREE(p); }
 
 /* aligned_alloc is missing from Microsoft's C library, so the offset is kept in front of the block. */
 double *pm_alloc_aligned(int64_t count) {
@@ -25,7 +52,7 @@ double *pm_alloc_aligned(int64_t count) {
         return NULL;
     }
     size_t bytes = (size_t)count * sizeof(double) + 64 + sizeof(void *);
-    char *raw = malloc(bytes);
+    char *raw = PM_MALLOC(bytes);
     if (raw == NULL) {
         return NULL;
     }
@@ -39,7 +66,7 @@ void pm_free_aligned(double *p) {
     if (p != NULL) {
         void *raw;
         memcpy(&raw, (char *)p - sizeof(void *), sizeof(void *));
-        free(raw);
+        PM_FREE(raw);
     }
 }
 

@@ -2,7 +2,6 @@
  * The order in which a block is eliminated. No single rule wins, so several are tried on the pattern alone and the cheapest is
  * kept; ties go to the lower number, so the choice depends on the block only.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "bits.h"
@@ -67,7 +66,7 @@ static int least_fill(const pm_block *block, int64_t limit, pm_control *control,
         order[done++] = v;
     }
     *operations = total;
-    free(left);
+    pm_free(left);
     pm_game_release(&game);
     return status;
 }
@@ -146,7 +145,7 @@ static int make_candidates(const pm_block *block, pm_control *control, candidate
         return PM_E_MEMORY;
     }
     breadth_first(block, seen, c->orders);
-    free(seen);
+    pm_free(seen);
     memcpy(c->orders + n, c->orders, n * sizeof *c->orders);
     reverse(c->orders + n, block->n);
     c->last = PM_ORDER_REVERSE_BFS;
@@ -230,7 +229,7 @@ static int try_candidates(const pm_block *block, const pm_budget *budget, pm_con
         *cost = c.cost;
         status = status == PM_OK ? PM_E_LIMIT : status;
     }
-    free(c.orders);
+    pm_free(c.orders);
     return status;
 }
 

@@ -1,26 +1,25 @@
 /* A plan: graph and pattern, checked against each other, with the derived arrays that evaluation needs. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "pm_internal.h"
 
 void pm_plan_free(pm_plan *p) {
     if (p != NULL) {
-        free(p->position);
-        free(p->edge_row);
-        free(p->dense_from);
-        free(p->edge_start);
-        free(p->edge_end);
-        free(p->slot_used);
-        free(p->own_order);
-        free(p);
+        pm_free(p->position);
+        pm_free(p->edge_row);
+        pm_free(p->dense_from);
+        pm_free(p->edge_start);
+        pm_free(p->edge_end);
+        pm_free(p->slot_used);
+        pm_free(p->own_order);
+        pm_free(p);
     }
 }
 
 int64_t pm_plan_operations(const pm_plan *p) { return p->operations; }
 
 static int bad_pattern(pm_where *where, int64_t row) {
-    pm_at(where, row, 0, 0.0);
+    pm_at_part(where, PM_AT_ROW, 0, row, 0.0);
     return PM_E_PATTERN;
 }
 
@@ -173,7 +172,7 @@ static int check_pattern(pm_plan *p, pm_control *control, pm_where *where) {
             status = check_row(p, i, start, end, stamp, control, where);
         }
     }
-    free(stamp);
+    pm_free(stamp);
     return status;
 }
 

@@ -18,6 +18,9 @@
 /* calloc-like helpers that return NULL on overflow as well as on exhaustion. Size 0 gives a valid pointer. */
 void *pm_alloc(int64_t count, size_t size);
 void *pm_alloc_zero(int64_t count, size_t size);
+/* As realloc, for more than nothing; p stays allocated where NULL is returned. */
+void *pm_realloc(void *p, int64_t count, size_t size);
+void pm_free(void *p);
 /* 64-byte aligned doubles, for the lanes; freed by pm_free_aligned. */
 double *pm_alloc_aligned(int64_t count);
 void pm_free_aligned(double *p);
@@ -31,7 +34,11 @@ typedef struct pm_part {
 /* Allocates all parts in one block, *memory, to be freed by pm_free_aligned. PM_E_MEMORY, and *memory NULL, if that fails. */
 int pm_alloc_parts(const pm_part *parts, size_t n_parts, double **memory);
 
-void pm_at(pm_where *where, int64_t a, int64_t b, double value);
+/* status.c: fills `where`, which may be NULL. About a parameter vector (theta -1: none), a part of the input, or an argument. */
+void pm_at(pm_where *where, int32_t kind, int64_t theta, int64_t at, double value);
+void pm_at_part(pm_where *where, int32_t kind, int32_t which, int64_t at, double value);
+/* Returns PM_E_ARGUMENT. number: that of the argument, the first one is 1. */
+int pm_bad_argument(pm_where *where, int32_t number);
 
 /* stop.c: asked when the credit is used up. */
 int pm_poll(pm_control *control);

@@ -1,6 +1,5 @@
 /* Draws by simulating the jump chain: exact, one jump after the other. */
 #include <math.h>
-#include <stdlib.h>
 
 #include "pm_internal.h"
 
@@ -16,11 +15,11 @@ enum { STOPS = 1, EARNS_FOR_EVER = 2 };
 
 void pm_sampler_free(pm_sampler *s) {
     if (s != NULL) {
-        free(s->cumulative);
-        free(s->last);
-        free(s->reward);
-        free(s->fate);
-        free(s);
+        pm_free(s->cumulative);
+        pm_free(s->last);
+        pm_free(s->reward);
+        pm_free(s->fate);
+        pm_free(s);
     }
 }
 
@@ -57,7 +56,7 @@ static void set_fates(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const d
 
 int pm_sampler_set(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const double *theta, const double *rewards, pm_where *where) {
     if (ws->lanes != 1) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, 2);
     }
     int status = pm_load_theta(p, ws, 0, 1, theta, where);
     ws->failed = 0;
@@ -90,16 +89,16 @@ int pm_sampler_set(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const doub
             }
         }
         if (!(sum <= 1.7976931348623157e308)) {
-            pm_at(where, 0, 0, sum);
+            pm_at(where, PM_AT_VERTEX, 0, v, sum);
             return PM_E_OVERFLOW;
         }
         if (p->graph.discrete && v > 0 && sum > 1.0 + 1e-10) {
-            pm_at(where, 0, v, sum);
+            pm_at(where, PM_AT_VERTEX, 0, v, sum);
             return PM_E_PROBABILITY;
         }
     }
     if (s->last[p->n_transient] < 0) {
-        pm_at(where, 0, 0, 0.0);
+        pm_at(where, PM_AT_NOTHING, 0, 0, 0.0);
         return PM_E_INITIAL;
     }
     return PM_OK;
@@ -176,7 +175,7 @@ int pm_sampler_draw(const pm_plan *p, const pm_sampler *s, uint64_t seed, int64_
                 break;
             }
             if (jumps >= max_jumps) {
-                pm_at(where, 0, first + k, (double)max_jumps);
+                pm_at(where, PM_AT_ENTRY, 0, first + k, (double)max_jumps);
                 return PM_E_LIMIT;
             }
             if (pm_stop(control, 64)) {

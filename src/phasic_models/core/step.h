@@ -18,7 +18,7 @@ static inline int pm_is_finite(double x) { return x >= -1.7976931348623157e308 &
 static inline int pm_check_finite(const double *values, int64_t n, int64_t theta_index, pm_where *where) {
     for (int64_t i = 0; i < n; i++) {
         if (!pm_is_finite(values[i])) {
-            pm_at(where, theta_index, i, values[i]);
+            pm_at(where, PM_AT_ENTRY, theta_index, i, values[i]);
             return PM_E_OVERFLOW;
         }
     }

@@ -162,7 +162,7 @@ static double total_mass(const double *v, int32_t n) {
 static int set_initial(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, int64_t theta_index, pm_where *where) {
     const double total = pm_total_rate(p, ws, p->n_transient);
     if (!(total > 0.0)) {
-        pm_at(where, theta_index, 0, total);
+        pm_at(where, PM_AT_NOTHING, theta_index, 0, total);
         return PM_E_INITIAL;
     }
     double *mass = ws->y; /* by row */
@@ -189,7 +189,7 @@ int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const doub
     u->steps = 0;
     u->exhausted = 0;
     if (!(q <= 1.7976931348623157e308)) {
-        pm_at(where, theta_index, 0, q);
+        pm_at(where, PM_AT_NOTHING, theta_index, 0, q);
         return PM_E_OVERFLOW;
     }
     if (initial != NULL) {
@@ -218,7 +218,7 @@ int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const doub
     for (int32_t i = 0; i < u->n; i++) {
         const double stay = pm_one_minus(p, ws, u->row_of[i], 0, scale);
         if (p->graph.discrete && pm_total_rate(p, ws, u->row_of[i]) > 1.0 + 1e-10) {
-            pm_at(where, theta_index, p->pattern.order[u->row_of[i]], pm_total_rate(p, ws, u->row_of[i]));
+            pm_at(where, PM_AT_VERTEX, theta_index, p->pattern.order[u->row_of[i]], pm_total_rate(p, ws, u->row_of[i]));
             return PM_E_PROBABILITY;
         }
         u->stay[i] = stay;

@@ -181,7 +181,7 @@ static int mix_levels(const pm_plan *p, const pm_uniform *u, const double *rewar
         }
     }
     if (last > (double)end) {
-        pm_at(where, 0, 0, last);
+        pm_at(where, PM_AT_NOTHING, 0, 0, last);
         return PM_E_LIMIT;
     }
     return PM_OK;
@@ -212,7 +212,7 @@ static void write_state(const pm_plan *p, const pm_uniform *u, const levels *s, 
 int pm_uniform_advance(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *theta, double duration, int32_t k,
                        const double *rewards, int64_t max_steps, const double *state, double *out, pm_where *where) {
     if (max_steps < 1 || ws->lanes != 1 || k < 0 || k > PM_MAX_MOMENT) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, ws->lanes != 1 ? 2 : max_steps < 1 ? 8 : 6);
     }
     int status = pm_check_times(p, 1, &duration, where);
     if (status == PM_OK) {
@@ -240,7 +240,7 @@ int pm_uniform_advance(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const 
                 }
             }
             if (status == PM_OK && !exhausted && duration > (double)end) {
-                pm_at(where, 0, 0, duration);
+                pm_at(where, PM_AT_NOTHING, 0, 0, duration);
                 status = PM_E_LIMIT;
             }
             if (status == PM_OK) {

@@ -228,7 +228,7 @@ static int grad_of_theta(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, s
     memcpy(v, u->now, (size_t)u->n * sizeof *v);
     const double needed = plan->graph.discrete ? largest + 1.0 : pm_uniform_steps(u->rate * largest);
     if (!(needed <= (double)max_steps)) {
-        pm_at(where, row, 0, needed);
+        pm_at(where, PM_AT_NOTHING, row, 0, needed);
         return PM_E_LIMIT;
     }
     status = pm_uniform_sweep(u, (int64_t)needed);
@@ -273,7 +273,7 @@ static int grad_of_theta(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, s
 int pm_uniform_grad(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, int64_t n_theta, const double *theta, int64_t n_times,
                     const double *times, double tol, int64_t max_steps, double *out, double *out_grad, pm_where *where) {
     if (!(tol > 0.0 && tol < 1.0) || max_steps < 1 || ws->lanes != 1) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, ws->lanes != 1 ? 2 : max_steps < 1 ? 9 : 8);
     }
     int status = pm_check_times(plan, n_times, times, where);
     if (status != PM_OK || n_times == 0) {

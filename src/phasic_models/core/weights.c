@@ -77,7 +77,7 @@ int pm_load_theta(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n_t
             const double w = ws->slot[(int64_t)s * lanes + l];
             if (!(w >= 0.0 && w <= 1.7976931348623157e308)) {
                 const int64_t row = first + l < n_theta ? first + l : n_theta - 1;
-                pm_at(where, row, s, w);
+                pm_at(where, PM_AT_SLOT, row, s, w);
                 return w < 0.0 && w >= -1.7976931348623157e308 ? PM_E_NEGATIVE : PM_E_NOT_FINITE;
             }
         }

@@ -79,11 +79,11 @@ def _budget(max_operations: float | None, max_memory: float | None) -> Any:
 
 def _over_budget(where: Any, graph: Graph, max_operations: float | None, max_memory: float | None) -> NumericalError:
     """The error for a graph that is too expensive; `where` as the core has filled it in."""
-    rows, value = int(where.b), float(where.value)
-    if where.a == lib.PM_LIMIT_EDGES:
+    rows, value = int(where.at), float(where.value)
+    if where.which == lib.PM_LIMIT_EDGES:
         return NumericalError(f"a component of the graph has {value:.3g} edges, more than an elimination can number")
-    at_least = "at least" if where.a & lib.PM_LIMIT_AT_LEAST else "up to"
-    if where.a & ~lib.PM_LIMIT_AT_LEAST == lib.PM_LIMIT_OPERATIONS:
+    at_least = "at least" if where.which & lib.PM_LIMIT_AT_LEAST else "up to"
+    if where.which & ~lib.PM_LIMIT_AT_LEAST == lib.PM_LIMIT_OPERATIONS:
         cost, limit = f"{value:.2g} operations", f"max_operations={max_operations:.3g}"
     else:
         cost, limit = f"{value * BYTES_PER_ENTRY / 2**30:.2g} GiB of memory", f"max_memory={max_memory:.3g} bytes"
@@ -146,7 +146,7 @@ def symbolic(
         if status == lib.PM_E_LIMIT:
             raise _over_budget(where, graph, max_operations, max_memory)
         if status == lib.PM_E_PATTERN and order is not None:
-            raise GraphError(f"the elimination order does not belong to the graph (at position {where.a})")
+            raise GraphError(f"the elimination order does not belong to the graph (at position {where.at})")
         check(status, where, graph)
 
     run(work, reporting(control, progress))

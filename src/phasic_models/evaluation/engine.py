@@ -410,7 +410,7 @@ class Plan:
             finally:
                 of.free[1].append(scratch)
             if status[0] != lib.PM_E_UNCERTAIN:
-                where.a = row
+                where.theta = row
                 check(status[0], where, self.graph, theta)
                 return of, samplers[of]
             of = self.eliminated()
@@ -479,7 +479,8 @@ class Plan:
             finally:
                 of.free[lanes].append(scratch)
             if status != lib.PM_OK:
-                where.a += first
+                if where.theta >= 0:
+                    where.theta += first
                 check(status, where, self.graph, theta, times)
 
         groups = -(-n // lanes)

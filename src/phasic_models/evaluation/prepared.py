@@ -66,7 +66,7 @@ class Prepared:
             status = lib.pm_plan_new(arrays.graph, arrays.sizes, c_pattern[0], *fill, control, out, where)
             raise_if_stopped(control)
             if status == lib.PM_E_PATTERN:
-                raise FormatError(f"the elimination pattern does not belong to the graph (at row {where.a})")
+                raise FormatError(f"the elimination pattern does not belong to the graph (at row {where.at})")
             check(status, where, graph)
 
         run(work, reporting(control, progress))
