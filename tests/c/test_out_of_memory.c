@@ -173,8 +173,8 @@ static void every_function(void) {
         REQUIRE(pm_uniform_new(c->plan, &kept) == PM_OK);
         CHECK(refuse_each(try_symbolic) > 15);
         CHECK(refuse_each(try_symbolic_given) > 12);
-        CHECK(refuse_each(try_plan) == 8);
-        CHECK(refuse_each(try_plan_without_pattern) == 8);
+        CHECK(refuse_each(try_plan) == 3);
+        CHECK(refuse_each(try_plan_without_pattern) == 2);
         CHECK(refuse_each(try_workspace) == 5);
         CHECK(refuse_each(try_uniform) == 14);
         CHECK(refuse_each(try_moments) == 1);

@@ -17,15 +17,29 @@ static int check_ptr(const int64_t *ptr, int64_t n, int64_t end, int32_t array, 
             return fail(where, array, i + 1);
         }
     }
-    return ptr[n] == end ? PM_OK : fail(where, array, n);
+    return PM_OK;
 }
 
-int pm_graph_check(const pm_graph *g, const pm_graph_sizes *sizes, pm_where *where) {
+int pm_graph_check_sizes(const pm_graph *g, const pm_graph_sizes *sizes, pm_where *where) {
     if (g->n_vertices < 1 || g->n_params < 0 || g->n_affine < 0 || g->n_program < 0 || sizes->n_edges < 0
         || sizes->n_affine_terms < 0 || g->n_affine > INT32_MAX - g->n_program || g->n_vertices == INT32_MAX) {
         return fail(where, PM_ARRAY_SIZES, 0);
     }
-    int status = check_ptr(g->edge_ptr, g->n_vertices, sizes->n_edges, PM_ARRAY_EDGE_PTR, where);
+    if (g->edge_ptr[g->n_vertices] != sizes->n_edges) {
+        return fail(where, PM_ARRAY_EDGE_PTR, g->n_vertices);
+    }
+    if (g->affine_ptr[g->n_affine] != sizes->n_affine_terms) {
+        return fail(where, PM_ARRAY_AFFINE_PTR, g->n_affine);
+    }
+    return PM_OK;
+}
+
+int pm_graph_check(const pm_graph *g, const pm_graph_sizes *sizes, pm_where *where) {
+    int status = pm_graph_check_sizes(g, sizes, where);
+    if (status != PM_OK) {
+        return status;
+    }
+    status = check_ptr(g->edge_ptr, g->n_vertices, sizes->n_edges, PM_ARRAY_EDGE_PTR, where);
     if (status != PM_OK) {
         return status;
     }

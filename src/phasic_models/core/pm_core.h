@@ -10,8 +10,8 @@
  *   - Every function that can fail returns an int: PM_OK or a negative code. pm_message() gives its text.
  *   - Inputs come first, outputs last. On failure what a pointer was to be set to is NULL, arrays may hold some of the
  *     results, and `where` (which may be NULL) says what was at fault.
- *   - Structs that hold const pointers borrow: the caller keeps the arrays alive and unchanged. Structs that the core
- *     allocates are opaque or say so, and have one _free function, which accepts NULL.
+ *   - Structs that hold const pointers borrow, for the length of a call: the caller keeps the arrays alive and unchanged until it
+ *     returns. Objects that the core makes own their memory, and are freed by their _free function, which accepts NULL.
  *   - There is no global state. A pm_plan is read-only after its creation, so threads may share it; a pm_workspace belongs
  *     to one thread at a time.
  *   - Compile without floating-point contraction: moments, covariances and gradients of moments are then the same to the
@@ -136,7 +136,7 @@ typedef struct pm_control {
     double next;                 /* the core's own: when to ask next */
 } pm_control;
 
-/* ---- graph (borrowed) ----------------------------------------------------------------------------------------------- */
+/* ---- graph ---------------------------------------------------------------------------------------------------------- */
 
 #define PM_OP_ADD 1
 #define PM_OP_MUL 2
@@ -248,7 +248,8 @@ typedef struct pm_workspace pm_workspace;
 
 /*
  * Checks that the pattern belongs to the graph (a permutation, the blocks in topological order, closed under fill), whatever
- * its source, and prepares evaluation. Borrows the graph's and the pattern's arrays until pm_plan_free.
+ * its source, and prepares evaluation. Copies the arrays of both before it checks them, so that they may be changed or freed
+ * afterwards.
  * With pattern == NULL (and n_lower == n_upper == 0) the plan serves weights, distributions and, where absorption is certain,
  * samples, which need no elimination and give the same bits as with one; every other call gives PM_E_ARGUMENT.
  */
@@ -257,7 +258,10 @@ PM_CHECKED int pm_plan_new(const pm_graph *graph, const pm_graph_sizes *sizes, c
 PM_API void pm_plan_free(pm_plan *plan);
 PM_API int64_t pm_plan_operations(const pm_plan *plan);
 
-/* Scratch for one thread, for batches of up to `lanes` (1 or 8) parameter vectors at once. No call below allocates per theta. */
+/*
+ * Workspaces and the other scratch below belong to the plan that they were made with. They may be freed before it or after.
+ * This one is for one thread, for batches of up to `lanes` (1 or 8) parameter vectors at once. No call below allocates per theta.
+ */
 PM_CHECKED int pm_workspace_new(const pm_plan *plan, int32_t lanes, pm_workspace **out);
 PM_API void pm_workspace_free(pm_workspace *workspace);
 /* Calls that use the workspace can be stopped by `control`, which must outlive them; NULL: never. */

@@ -125,7 +125,13 @@ struct pm_plan {
     int64_t *edge_end;
     uint8_t *slot_used;      /* slot is the weight of an edge */
     int32_t *own_order;      /* without a pattern: transient vertices as they come, the starting vertex last; else NULL */
+    double *memory;          /* holds all of these arrays, and those of graph and pattern */
 };
+
+/* graph.c: whether the numbers of a graph are possible, and the lengths of its arrays what the last pointers say. */
+int pm_graph_check_sizes(const pm_graph *graph, const pm_graph_sizes *sizes, pm_where *where);
+/* plan_arrays.c: copies the arrays of graph and pattern (NULL: none) and makes room for those that are derived. */
+int pm_plan_arrays(pm_plan *plan, const pm_graph *graph, const pm_graph_sizes *sizes, const pm_pattern *pattern);
 
 /*
  * Lane-interleaved arrays: entry i of lane l stands at [i * lanes + l].

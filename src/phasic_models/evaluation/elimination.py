@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 #: Operations that an elimination may take unless the caller says otherwise: a parameter vector takes ten seconds then.
 MAX_OPERATIONS = 1e11
-#: Memory for each entry of the pattern: twice its index while arrays grow, a copy of it, and one number.
-BYTES_PER_ENTRY = 24
+#: Memory for each entry of the pattern: twice its index while arrays grow, two copies of it, and one number.
+BYTES_PER_ENTRY = 28
 # Beyond any work that can be done.
 _NO_LIMIT = 2**60
 _STAGES = {
