@@ -27,9 +27,9 @@ import numpy as np
 
 from phasic_models import Graph, SymbolicCache
 from phasic_models.cache import catalogue
-from phasic_models.cache.cache_exchange import encode_entry
-from phasic_models.cache.entries import EntryStore
-from phasic_models.cache.maintenance import verify
+from phasic_models.cache.entries import EntryStore, entry_file
+from phasic_models.cache.entry_files import encode_entry
+from phasic_models.upkeep.verify import verify
 
 FORK = multiprocessing.get_context("fork")
 
@@ -149,12 +149,13 @@ def kills(folder: Path, count: int) -> dict[str, object]:
 def _fill(root: Path, entries: int) -> None:
     """Put files of a real entry under random names; nothing but their number matters to a look-up."""
     files = {suffix: data if isinstance(data, bytes) else data.encode() for suffix, data in _encoded().items()}
-    (root / "symbolic").mkdir(parents=True, exist_ok=True)
-    (root / "own").mkdir(exist_ok=True)
+    (root / "own").mkdir(parents=True, exist_ok=True)
     for _ in range(entries):
         key = secrets.token_hex(32)
         for suffix, data in files.items():
-            (root / "symbolic" / (key + suffix)).write_bytes(data)
+            path = entry_file(root / "symbolic", key, suffix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
         (root / "own" / key).touch()
 
 
@@ -215,7 +216,8 @@ def latency(folder: Path, entries: int) -> dict[str, object]:
 
 
 def throughput(folder: Path) -> dict[str, object]:
-    from phasic_models.formats import Manifest, ManifestModel, manifest_problems, sha256_file, write_manifest
+    from phasic_models.files.checksums import sha256_file
+    from phasic_models.formats import Manifest, ManifestModel, manifest_problems, write_manifest
 
     library = folder / "verify" / "symbolic" / "large"
     library.mkdir(parents=True)

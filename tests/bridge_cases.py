@@ -253,7 +253,7 @@ def test_initial_probabilities_that_depend_on_theta() -> None:
 
 @pytest.mark.parametrize("theta", [[1.0], [1.0, 2.0, 3.0], [1.0, float("nan")], [[1.0, 2.0]]])
 def test_theta_of_the_wrong_kind(theta: Any) -> None:
-    with pytest.raises(ParameterError, match="theta must be 2 finite numbers"):
+    with pytest.raises(ParameterError, match="theta"):
         to_phasic(from_phasic(coalescent()), theta)
 
 

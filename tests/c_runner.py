@@ -1,7 +1,7 @@
 """Compiles the C core together with its tests in tests/c/ and runs them; also a command, for a run under valgrind.
 
 ``python tests/c_runner.py`` runs everything with the address and undefined-behaviour sanitizers, ``--valgrind`` under
-valgrind instead, ``--compiler clang`` with another compiler.
+valgrind instead, ``--threads`` under the thread sanitizer, ``--compiler clang`` with another compiler.
 """
 
 from __future__ import annotations
@@ -41,8 +41,13 @@ WARNINGS = (
     "-Wswitch-default",
 )
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+#: Data races; not to be had together with the address sanitizer.
+THREAD_SANITIZER = ("-fsanitize=thread", "-fno-omit-frame-pointer")
 #: The core asks the tests for its memory, so that they can count it and refuse it, and for the time.
-ALLOCATION = tuple(f"-D{name}=test_{name}" for name in ("malloc", "calloc", "realloc", "free", "timespec_get"))
+_ALLOCATOR = ("malloc", "calloc", "realloc", "free")
+HOOKS = (*(f"-DPM_{name.upper()}=test_{name}" for name in _ALLOCATOR), "-Dtimespec_get=test_timespec_get")
+#: Tests free what the core has allocated, so they go through the same functions.
+SAME_ALLOCATOR = tuple(f"-D{name}=test_{name}" for name in _ALLOCATOR)
 #: Pretends to be a compiler without extensions: no builtins, no kernels for one instruction set.
 PLAIN = ("-include", str(TESTS / "plain.h"))
 
@@ -95,7 +100,7 @@ class Build:
         """Compile the core and what the tests share."""
         support = [path for path in sorted(TESTS.glob("*.c")) if not path.name.startswith("test_")]
         with ThreadPoolExecutor(self.jobs) as pool:
-            core = pool.map(lambda path: self.compile(path, *ALLOCATION), core_sources())
+            core = pool.map(lambda path: self.compile(path, *HOOKS), core_sources())
             shared = pool.map(self.compile, support)
             self.objects = [*core, *shared]
         return self
@@ -103,9 +108,8 @@ class Build:
     def link(self, test: Path) -> Path:
         """Compile and link one test."""
         program = self.folder / test.stem
-        # Tests free what the core has allocated, so they go through the same functions.
-        own = self.compile(test, *ALLOCATION)
-        command = [self.compiler, *self.flags, str(own), *map(str, self.objects), "-lm", "-o", str(program)]
+        own = self.compile(test, *SAME_ALLOCATOR)
+        command = [self.compiler, *self.flags, str(own), *map(str, self.objects), "-lm", "-pthread", "-o", str(program)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
         return program
@@ -119,6 +123,7 @@ class Build:
             If a check fails or a sanitizer speaks up; with all that was printed.
         """
         environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1", "LD_PRELOAD": ""}
+        environment["TSAN_OPTIONS"] = "halt_on_error=1"
         done = subprocess.run(
             [*wrapper, str(self.link(test))],
             capture_output=True,
@@ -156,6 +161,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--compiler", default=find_compiler())
     parser.add_argument("--valgrind", action="store_true", help="run under valgrind instead of the sanitizers")
+    parser.add_argument("--threads", action="store_true", help="run under the thread sanitizer instead of the others")
     parser.add_argument("--plain", action="store_true", help="pretend that the compiler has no GNU extensions")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("tests", nargs="*", help="names of tests, for example moments; default all")
@@ -163,7 +169,7 @@ def main() -> int:
     if options.compiler is None:
         sys.exit("no C compiler found; set CC")
     wanted = [path for path in test_sources() if not options.tests or path.stem.removeprefix("test_") in options.tests]
-    flags = () if options.valgrind else SANITIZERS
+    flags = () if options.valgrind else THREAD_SANITIZER if options.threads else SANITIZERS
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         build = Build(

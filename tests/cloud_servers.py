@@ -93,6 +93,10 @@ class Site:
             def do_GET(self) -> None:
                 site.answer(self)
 
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                site.answer(self)
+
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.handle_error = lambda *_: None  # type: ignore[method-assign,assignment]
         if context is not None:
@@ -621,16 +625,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait milliseconds, not seconds, between two tries."""
-    from phasic_models.remote import stores
+    from phasic_models.remote.options import TransferOptions
 
-    original = stores.TransferOptions.from_environment.__func__  # type: ignore[attr-defined]
+    original = TransferOptions.from_environment.__func__  # type: ignore[attr-defined]
 
     def hasty(cls: Any, offline: bool | None = None) -> Any:
         from dataclasses import replace
 
         return replace(original(cls, offline), first_wait=0.005, longest_wait=0.05)
 
-    monkeypatch.setattr(stores.TransferOptions, "from_environment", classmethod(hasty))
+    monkeypatch.setattr(TransferOptions, "from_environment", classmethod(hasty))
 
 
 @pytest.fixture
@@ -768,8 +772,8 @@ def make_library(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def make_release(tmp_path: Path, make_library: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that writes a release folder: tarballs, SHA256SUMS and index.json."""
-    from phasic_models.packaging.archive import make_tarball
-    from phasic_models.remote.index import write_release_files
+    from phasic_models.files.archive import make_tarball
+    from phasic_models.packaging.indexing import write_release_files
 
     def make(*versions: str, category: str = "coalescent", mirrors: tuple[str, ...] = (), **fields: Any) -> Path:
         release = tmp_path / f"release-{secrets.token_hex(4)}"

@@ -33,8 +33,10 @@ def make_spec(category: str = "coalescent", version: str = "1.0.0", build: int =
         name="n_samples_3",
         function="kingman",
         description="Height of the tree of 3 samples",
-        parameters=[Parameter("rate", "Coalescence rate", "1/time", 1.0)],
-        citation=Citation("Kingman, J. F. C.", 1982, "The coalescent", doi="10.1016/0304-4149(82)90011-4"),
+        parameters=[Parameter(name="rate", description="Coalescence rate", unit="1/time", example=1.0)],
+        citation=Citation(
+            authors=["Kingman, J. F. C."], year=1982, title="The coalescent", doi="10.1016/0304-4149(82)90011-4"
+        ),
     )
     fields: dict[str, Any] = {
         "category": category,
@@ -67,7 +69,7 @@ def mini_repository(
     reduced_library(root, "coalescent", models, version)
     reduced_library(root, "queuing", ["mm1_queue"])
     shutil.copyfile(ROOT / "LICENSE", root / "LICENSE")
-    (root / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
+    (root / "pyproject.toml").write_text(f'[project]\nname = "phasic-models"\nversion = "{version}"\n')
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -150,7 +150,8 @@ def chains(
     weights = {(i, j): weight(i, j) for i, j in edges}
     if discrete:
         for i in range(n):
-            stay = draw(st.floats(0.0, 0.9))
+            # A weight that depends on parameters is rounded, and a chance to stay of that size would be nothing but rounding.
+            stay = draw(st.floats(0.01 if n_params else 0.0, 0.9))
             out = sum(w for (a, _), w in weights.items() if a == i)
             for edge in [e for e in weights if e[0] == i]:
                 weights[edge] *= (1 - stay) / out
@@ -170,6 +171,8 @@ def chains(
     initial = [(transient[i], draw(st.floats(0.05, 1.0))) for i in chosen]
     if draw(st.integers(0, 9)) == 0:
         initial.append((absorbing[0], 0.25))
+    total = sum(p for _, p in initial)
+    initial = [(s, p / total) for s, p in initial]
     reached = _reached([s for s, _ in initial], moves)
     return Chain(
         tuple(s for s in states if s in reached),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,8 +24,10 @@ from rattler.package_streaming import extract
 from phasic_models import load_model
 from phasic_models.cloud_cache import install_model_library
 from phasic_models.errors import LibraryError
+from phasic_models.files.archive import safe_extract
+from phasic_models.files.checksums import read_checksums
 from phasic_models.library import Lock, discover, load_library
-from phasic_models.packaging.archive import read_checksums, safe_extract
+from phasic_models.packaging import release as release_module
 from phasic_models.packaging.conda import all_recipe_text, package_name, read_package, recipe_text
 from phasic_models.packaging.release import Release, check, make_release, release_version
 from phasic_models.remote.publish import publish
@@ -355,6 +360,169 @@ def test_no_version_of_the_release(tmp_path: Path, text: str) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(LibraryError, match=r"pyproject\.toml: expected \[project\] with version"):
         release_version(tmp_path)
+
+
+# -- what a build must not do -------------------------------------------------------------------------------------
+
+
+def test_a_models_py_cannot_end_the_build_well(root: Path) -> None:
+    models = root / "libraries" / "coalescent" / "models.py"
+    text = models.read_text(encoding="utf-8")
+    before = {**sources(root), **outputs(root / "build")}
+    models.write_text(text + "\nimport os\nos._exit(0)\n", encoding="utf-8")
+    for options in (("--check",), ("--shard", "1/2"), ("--update-lock",)):
+        done = command(root, *options)
+        assert done.returncode == 1, options
+        assert done.stdout.strip() == ""
+        assert done.stderr.strip() == f"{models}: while it was run, the process ended with exit code 0 and gave nothing"
+    function = "kingman" if "def kingman(" in text else text.partition("def ")[2].partition("(")[0]
+    start = text.index(f"def {function}(")
+    line = text[:start].count("\n") + 2
+    body = f"def {function}(*arguments, **named):\n    raise SystemExit(0)\n\ndef _old"
+    models.write_text(text[:start] + body + text[start + 4 + len(function) :], encoding="utf-8")
+    done = command(root, "--update-lock")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[0] == "2 mistakes:"
+    assert lines[1] == f"{models}:{line}: n_samples_3: SystemExit in {function}: 0"
+    assert lines[3:] == ["--verbose shows the tracebacks"]
+    done = command(root, "--verbose", "--category", "coalescent")
+    assert done.stderr.count("Traceback (most recent call last)") >= 2
+    assert "raise SystemExit(0)" in done.stderr
+    models.write_text(text, encoding="utf-8")
+    assert {**sources(root), **outputs(root / "build")} == before
+
+
+def test_a_random_model_is_refused_however_often_the_lock_is_renewed(root: Path) -> None:
+    models = root / "libraries" / "coalescent" / "models.py"
+    text = models.read_text(encoding="utf-8").replace("from itertools", "import random\nfrom itertools", 1)
+    start = text.index("def kingman(")
+    body = (
+        "def kingman(state, n):\n"
+        "    return [([1], 1.0, [1.0])] if len(state) == 0 else [([0], 0.0, [random.random()])] if state[0] else []\n\n\n"
+    )
+    models.write_text(text[:start] + body + "def _old" + text[start + 11 :], encoding="utf-8")
+    lock = (root / "libraries" / "coalescent" / "library.lock").read_bytes()
+    for _ in range(2):
+        done = command(root, "--update-lock", "--category", "coalescent")
+        assert done.returncode == 1
+        assert "n_samples_3: kingman gives another graph each time" in done.stderr
+        assert (root / "libraries" / "coalescent" / "library.lock").read_bytes() == lock
+
+
+def test_limits_by_the_command(root: Path) -> None:
+    models = root / "libraries" / "coalescent" / "models.py"
+    text = models.read_text(encoding="utf-8")
+    start = text.index("def kingman(")
+    slow = "def kingman(state, n):\n    while n == 5: pass\n    return _old(state, n)\n\n\ndef _old"
+    models.write_text(text[:start] + slow + text[start + 11 :], encoding="utf-8")
+    done = command(root, "--category", "coalescent", "--time-limit", "2")
+    assert done.returncode == 1
+    line = text[:start].count("\n") + 2
+    assert done.stderr.splitlines()[0] == f"{models}:{line}: n_samples_5: kingman: the time limit of 2 s is over"
+    models.write_text(
+        text.replace("def kingman(state, n):", "def kingman(state, n):\n    bytes(3 << 30)"), encoding="utf-8"
+    )
+    done = command(root, "--category", "coalescent", "--memory-limit", "0.5")
+    if sys.platform == "linux":
+        assert done.returncode == 1
+        assert "n_samples_3: kingman: MemoryError: more than 0.5 GiB of memory" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_leaves_all_as_it_was(root: Path, how: signal.Signals) -> None:
+    models = root / "libraries" / "queuing" / "models.py"
+    text = models.read_text(encoding="utf-8")
+    wait = f"    open({str(root / 'begun')!r}, 'w').close()\n    import time; time.sleep(600)\n    return"
+    models.write_text(text.replace("    return", wait), encoding="utf-8")
+    before = outputs(root / "build")
+    arguments = [sys.executable, str(ROOT / "build_models.py"), "--root", str(root), "--jobs", "2"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + 120
+        while not (root / "begun").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+    if how is signal.SIGINT:
+        assert process.returncode == 130
+        assert errors.splitlines() == ["interrupted; no file is half-written, and the next run starts anew"]
+    else:
+        assert (process.returncode, errors) == (143, "")
+    assert outputs(root / "build") == before
+    assert sorted(path.name for path in (root / "build" / "libraries").iterdir()) == ["coalescent", "queuing"]
+
+
+def test_what_is_missing_at_the_end_is_no_success(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(archives: Path) -> None:
+        (root / "build" / "libraries" / "coalescent" / "n_samples_5.safetensors").unlink()
+        next(archives.glob("queuing*.tar.gz")).unlink()
+
+    monkeypatch.setattr(release_module, "write_release_files", lose)
+    with pytest.raises(LibraryError) as caught:
+        make_release(root, root / "build")
+    first, *others = str(caught.value).splitlines()
+    assert first == "the build is not complete:"
+    assert [re.sub(r".*[/\\]", "", line) for line in others] == [
+        f"queuing_models_v{load_library(root / 'libraries' / 'queuing').version}.tar.gz: missing",
+        "n_samples_5.safetensors: missing",
+        "n_samples_5: missing",
+    ]
+
+
+def test_a_build_in_parts(root: Path) -> None:
+    before = outputs(root / "build")
+    shutil.rmtree(root / "build")
+    for number in (1, 2):
+        done = command(root, "--shard", f"{number}/2")
+        assert done.returncode == 0, done.stderr
+        assert f"{number}-of-2" in done.stdout
+    (root / "build" / "shards" / "2-of-2").rename(root / "elsewhere")
+    done = command(root, "--merge", str(root / "build" / "shards"))
+    assert (done.returncode, "part 2 of 2 is missing" in done.stderr) == (1, True), done.stderr
+    done = command(root, "--merge", str(root / "build" / "shards"), "--merge", str(root / "elsewhere"))
+    assert done.returncode == 0, done.stderr
+    assert outputs(root / "build") == before
+    assert command(root, "--shard", "1/2", "--update-lock").returncode == 2
+    empty = command(root, "--shard", "")
+    assert (empty.returncode, "a shard is given as I/N" in empty.stderr) == (1, True), "not a build of everything"
+
+
+def test_somebody_else_s_repository(root: Path) -> None:
+    """It needs no pyproject.toml, gets no package in this project's name, and is built beside itself."""
+    (root / "pyproject.toml").unlink()
+    shutil.rmtree(root / "build")
+    shutil.rmtree(root / "docs")
+    shutil.rmtree(root / "recipes")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "build_models.py"), "--root", str(root), "--update-lock"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    channel = root / "build" / "channel" / "noarch"
+    packages = sorted(path.name.rsplit("-", 2)[0] for path in channel.glob("*.conda"))
+    assert packages == ["phasic-models-coalescent", "phasic-models-queuing"]
+    assert sorted(path.name for path in (root / "recipes").iterdir()) == packages
+    assert not (root / "docs").exists()
+    assert check(root, built=root / "build") == []
+    (root / "LICENSE").unlink()
+    with pytest.raises(LibraryError, match=r"coalescent: a package holds its licence, and there is neither .* nor "):
+        make_release(root, root / "build")
+
+
+def test_a_patch_release_of_one_library(root: Path, tmp_path: Path) -> None:
+    channel = str(tmp_path / "channel")
+    assert command(root, "--channel", channel).returncode == 0
+    replace(root / "libraries" / "coalescent" / "library.yaml", "version: 1.0.0", "version: 1.0.1")
+    done = command(root, "--update-lock", "--channel", channel)
+    assert done.returncode == 1
+    assert "phasic-models-all 1.0.0 build 0 is already in" in done.stderr
+    assert "raise 'version' in pyproject.toml, which is that of this package, or add the libraries" in done.stderr
+    done = command(root, "--category", "coalescent", "--channel", channel)
+    assert done.returncode == 0, done.stderr
+    assert f"Added to {channel}: phasic-models-coalescent-1.0.1-" in done.stdout
 
 
 # -- this repository ----------------------------------------------------------------------------------------------

@@ -29,6 +29,13 @@ def test_unit_tests_under_the_sanitizers(build, test):
     assert " 0 failures" in build.run(test)
 
 
+def test_threads_under_the_thread_sanitizer(tmp_path):
+    if not c_runner.supports(COMPILER, *c_runner.THREAD_SANITIZER):
+        pytest.skip("the compiler has no thread sanitizer that runs here")
+    build = c_runner.Build(COMPILER, tmp_path, c_runner.THREAD_SANITIZER).compile_core()
+    assert " 0 failures" in build.run(c_runner.TESTS / "test_threads.c")
+
+
 def test_every_source_file_has_a_test():
     tested = " ".join(path.read_text() for path in c_runner.test_sources())
     missing = [path.name for path in c_runner.core_sources() if path.name not in tested and "kernels" not in path.name]

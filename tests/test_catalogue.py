@@ -16,7 +16,15 @@ from phasic_models import SymbolicCache, list_models, load_model
 from phasic_models.cache import catalogue
 from phasic_models.cache.entries import CacheWarning
 from phasic_models.errors import CompatibilityError, FormatError, ModelNotFoundError
-from phasic_models.formats import Manifest, ManifestModel, Retraction, read_manifest, write_manifest
+from phasic_models.formats import (
+    Manifest,
+    ManifestModel,
+    ModelMeta,
+    Retraction,
+    read_manifest,
+    write_manifest,
+    write_meta,
+)
 
 __all__ = ["only_these_layers"]  # a fixture for every test here
 
@@ -50,9 +58,7 @@ def test_every_layer_is_searched(tmp_path, monkeypatch, place):
 
 def test_first_layer_wins(tmp_path, monkeypatch):
     place_library(tmp_path / "one", sizes=(2, 3))
-    folder = place_library(tmp_path / "two", sizes=(3, 4))
-    for suffix in (".json", ".safetensors", ".meta"):
-        (folder / f"n_4{suffix}").replace(folder / f"n_3{suffix}")
+    place_library(tmp_path / "two", sizes=(4,), names={4: "n_3"})
     monkeypatch.setenv("PHASIC_SHARED_CACHE_DIRS", str(tmp_path / "two"))
     assert mean("deaths/n_3", cache_dir=tmp_path / "one") == pytest.approx(harmonic(3))
     assert mean("deaths/n_3") == pytest.approx(harmonic(4))
@@ -62,9 +68,6 @@ def test_without_the_engines_file(tmp_path):
     """The guide's libraries have the document and the metadata only."""
     folder = place_library(tmp_path)
     (folder / "n_3.safetensors").unlink()
-    assert mean("deaths/n_3", cache_dir=tmp_path) == pytest.approx(harmonic(3))
-    (folder / "manifest.json").unlink()
-    (folder / "n_3.meta").unlink()
     assert mean("deaths/n_3", cache_dir=tmp_path) == pytest.approx(harmonic(3))
 
 
@@ -146,10 +149,17 @@ def test_a_corrupt_copy_is_passed_over(tmp_path, monkeypatch):
     assert (snapshot(tmp_path / "one"), snapshot(tmp_path / "two")) == before
 
 
-def test_a_damaged_manifest_does_not_hide_the_models(tmp_path):
-    folder = place_library(tmp_path)
+def test_a_damaged_manifest_is_named(tmp_path, monkeypatch):
+    folder = place_library(tmp_path / "one")
     (folder / "manifest.json").write_text('{"category": 3}')
-    assert mean("deaths/n_2", cache_dir=tmp_path) == pytest.approx(harmonic(2))
+    with pytest.raises(FormatError, match=r"verify deaths(.|\n)*manifest\.json: Expected `str`"):
+        load_model("deaths/n_2", cache_dir=tmp_path / "one")
+    place_library(tmp_path / "two")
+    monkeypatch.setenv("PHASIC_SHARED_CACHE_DIRS", str(tmp_path / "two"))
+    with pytest.warns(CacheWarning, match=r"manifest\.json"):
+        assert mean("deaths/n_2", cache_dir=tmp_path / "one") == pytest.approx(harmonic(2))
+    monkeypatch.delenv("PHASIC_SHARED_CACHE_DIRS")
+    tmp_path = tmp_path / "one"
     with pytest.warns(CacheWarning, match=r"manifest\.json"):
         assert list_models(cache_dir=tmp_path) == []
 
@@ -183,6 +193,7 @@ def test_a_new_library_is_seen_soon(tmp_path):
     other.mkdir()
     dag = death(4).eliminate()
     (other / "four.json").write_text(dag.to_json())
+    write_meta(other / "four.meta", ModelMeta(model_name="four", graph_hash=dag.content_hash()))
     write_manifest(
         other / "manifest.json",
         Manifest(category="others", models=[ManifestModel(name="four", hash=dag.graph.content_hash())]),
@@ -195,9 +206,8 @@ def test_a_new_library_is_seen_soon(tmp_path):
 
 
 def test_opening_a_model_imports_little(tmp_path):
-    """The way to the first number touches neither manifests nor the modules that only commands need."""
-    folder = place_library(tmp_path)
-    (folder / "manifest.json").write_text("never read")
+    """The way to the first number does not touch the modules that only commands need."""
+    place_library(tmp_path)
     script = (
         "import sys, json, phasic_models as pm\n"
         f"m = pm.load_model('deaths/n_3', cache_dir={str(tmp_path)!r})\n"

@@ -28,6 +28,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phasic_models.cache.installation import check_library, install_archive, install_folder
 from phasic_models.cloud_cache import (
     AzureBlobBackend,
     GCSBackend,
@@ -44,13 +45,15 @@ from phasic_models.errors import (
     OfflineError,
     ParameterError,
 )
-from phasic_models.formats import read_manifest, sha256_file
-from phasic_models.packaging.archive import make_tarball, path_problem
-from phasic_models.remote import install
+from phasic_models.files import staging
+from phasic_models.files.archive import make_tarball
+from phasic_models.files.checksums import sha256_file
+from phasic_models.files.names import path_problem
+from phasic_models.files.staging import move_in
+from phasic_models.formats import read_manifest, write_manifest
+from phasic_models.formats.release_index import Index, LibraryEntry, encode_index, parse_index
 from phasic_models.remote.folders import ObjectFolder, download_folder, upload
-from phasic_models.remote.index import Index, LibraryEntry, encode_index, parse_index
-from phasic_models.remote.install import check_library, install_archive, install_folder, move_in
-from phasic_models.remote.stores import TransferOptions
+from phasic_models.remote.options import TransferOptions
 
 pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
 
@@ -173,7 +176,7 @@ def test_an_incompatible_library_is_not_installed(make_release, root, tmp_path, 
     (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: phasic\nVersion: 0.10.0\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     index = make_release("1.0.0", phasic_min_version="0.21.0", phasic_max_version="0.32.x")
-    with pytest.raises(CompatibilityError, match=r"needs phasic >=0\.21\.0,<0\.33 and 0\.10\.0 is installed"):
+    with pytest.raises(CompatibilityError, match=r"needs phasic >=0\.21,<0\.33 and 0\.10\.0 is installed"):
         install_model_library("coalescent", index=index, cache_dir=root)
     assert not root.exists()
 
@@ -226,7 +229,7 @@ def test_an_interrupted_download_is_taken_up(site, make_release, root, clean_env
         install_model_library("coalescent", index=index, cache_dir=root)
     # Less than a piece arrived, so the second run begins anew; what matters is that it comes through.
     done = install_model_library("coalescent", index=index, cache_dir=root)
-    assert len(check_library(done.path).models) == 30
+    assert len(check_library(done.path).manifest.models) == 30
     nothing_left(root)
 
 
@@ -250,7 +253,7 @@ def test_offline(site, make_release, root, clean_environment):
 def test_no_room_on_the_disk(make_release, root, monkeypatch):
     index = make_release("1.0.0")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(DownloadError, match=r"coalescent 1\.0\.0: it needs [\d,]+ bytes"):
+    with pytest.raises(DownloadError, match=r"coalescent_models_v1\.0\.0\.tar\.gz: it needs [\d,]+ bytes"):
         install_model_library("coalescent", index=index, cache_dir=root)
     assert files_of(root) == {}
     nothing_left(root)
@@ -349,12 +352,12 @@ def test_killed_at_any_moment(site, make_release, root):
         child.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
         child.communicate()
         check_library(library)
-    for folder in (root / "symbolic").glob(".tmp-install-*"):
+    for folder in (root / "symbolic").glob(".tmp-*"):
         os.utime(folder, (0, 0))
     install_model_library("coalescent==2.0.0", index=index, cache_dir=root)
     install_model_library("coalescent==1.0.0", index=index, cache_dir=root)
     assert check_library(library).version == "1.0.0"
-    assert list((root / "symbolic").glob(".tmp-install-*")) == []
+    assert list((root / "symbolic").glob(".tmp-*")) == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
@@ -471,7 +474,7 @@ def test_an_archive_without_a_manifest(tmp_path, root):
 
 def test_where_folders_cannot_be_exchanged(make_library, root, monkeypatch):
     """On Windows and some network file systems the old folder is moved away first, and comes back if that fails."""
-    monkeypatch.setattr(install, "_exchange", lambda *_: False)
+    monkeypatch.setattr(staging, "_exchange", lambda *_: False)
     symbolic = root / "symbolic"
     install_folder(make_library(version="1.0.0"), symbolic)
     install_folder(make_library(version="2.0.0"), symbolic)
@@ -611,7 +614,7 @@ def test_the_default_index_is_the_project_s_release(github, make_release, root, 
     release = make_release("1.0.0")
     github.attach("munch-group/phasic-models", "v1.0.0", release)
     address = f"{github.url}/munch-group/phasic-models/releases/latest/download/index.json"
-    monkeypatch.setattr("phasic_models.remote.index.DEFAULT_INDEX", address)
+    monkeypatch.setattr("phasic_models.remote.index_sources.DEFAULT_INDEX", address)
     check_library(install_model_library("coalescent", cache_dir=root).path)
 
 
@@ -635,7 +638,7 @@ def test_there_and_back(bucket, make_library, root, tmp_path):
     (library / ".hidden").write_text("x")
     (library / "._junk").write_text("x")
     sent = backend(bucket, "v1.0.0/").upload_cache(library, remote_prefix="coalescent/")
-    assert len(sent.transferred) == 7
+    assert len(sent.transferred) == 8
     assert sent.skipped == []
     assert backend(bucket).list_files() == sorted(
         f"v1.0.0/coalescent/{name}" for name in [*sent.transferred, "SHA256SUMS"]
@@ -650,7 +653,7 @@ def test_there_and_back(bucket, make_library, root, tmp_path):
     assert seen[-1] == ("download", got.bytes, got.bytes)
     nothing_left(root)
     again = there.download_cache(root / "symbolic")
-    assert (again.transferred, again.bytes, len(again.skipped)) == ([], 0, 7)
+    assert (again.transferred, again.bytes, len(again.skipped)) == ([], 0, 8)
 
 
 def test_only_what_changed_is_sent(bucket, make_library, root):
@@ -661,10 +664,9 @@ def test_only_what_changed_is_sent(bucket, make_library, root):
     changed = make_library(version="1.1.0", models=3)
     kept = library / "n_samples_0.json"
     shutil.copy(kept, changed / kept.name)
-    manifest = (changed / "manifest.json").read_text()
-    document = json.loads(manifest)
-    document["checksums"][kept.name] = "sha256:" + sha256_file(kept)
-    (changed / "manifest.json").write_text(json.dumps(document))
+    manifest = read_manifest(changed / "manifest.json")
+    manifest.checksums[kept.name] = "sha256:" + sha256_file(kept)
+    write_manifest(changed / "manifest.json", manifest)
     sent = there.upload_cache(changed)
     assert sent.skipped == ["n_samples_0.json"]
     there.download_cache(root / "symbolic")
@@ -942,7 +944,7 @@ def test_two_uploads_at_once_lose_no_checksum(s3, make_library):
         thread.join()
     assert failures == []
     sums = backend(s3, "all")._folder("", writing=False).checksums()
-    assert len(sums) == 6 * 7
+    assert len(sums) == 6 * 8
 
 
 def test_the_index_keeps_its_promises(make_release):

@@ -105,14 +105,17 @@ versions = st.builds(
 
 @given(ranges(), versions)
 def test_pip_and_the_check_at_load_agree(range_: VersionRange, version: str) -> None:
-    assert range_.contains(version) == SpecifierSet(range_.specifier).contains(version, prereleases=True)
+    assert range_.allows(version) == SpecifierSet(range_.specifier).contains(version, prereleases=True)
 
 
 @given(ranges())
 def test_metadata_lead_back_to_the_range(range_: VersionRange) -> None:
-    assert range_.contains(range_.min_version)
-    assert range_.contains(range_.max_version.replace("x", "99"))
-    assert not range_.contains(f"{range_.upper[0]}.{range_.upper[1]}.0")
+    assert range_.allows(range_.min_version)
+    assert range_.allows(range_.max_version.replace("x", "99"))
+    assert range_.upper is not None
+    assert not range_.allows(".".join(map(str, range_.upper)))
+    fields = range_.fields("phasic")
+    assert VersionRange.from_fields(fields["phasic_min_version"], fields["phasic_max_version"], "x") == range_
     assert range_.compatible_versions[0] == f"{range_.lower[0]}.{range_.lower[1]}.x"
     assert range_.compatible_versions[-1] == range_.max_version
 
@@ -193,8 +196,34 @@ def test_open_ends_and_silence_are_accepted(install) -> None:
     install("phasic", "7.1.0")
     compat.check(meta())
     compat.check(meta(phasic_min_version="0.21.0"))
-    with pytest.raises(CompatibilityError, match=r">=0,<0\.33"):
+    with pytest.raises(CompatibilityError, match=r"made for phasic <0\.33"):
         compat.check(meta(phasic_max_version="0.32.x"))
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "specifier"),
+    [
+        ("0.21.0", "0.32.x", ">=0.21,<0.33"),
+        ("0.21.3", "0.x", ">=0.21.3,<1"),
+        ("1.0", "1.2.3", ">=1,<1.2.4"),
+        (None, "0.32.x", "<0.33"),
+        ("0.21", None, ">=0.21"),
+    ],
+)
+def test_fields_of_a_metadata_file(lowest: str | None, highest: str | None, specifier: str) -> None:
+    found = VersionRange.from_fields(lowest, highest, "x")
+    assert found is not None
+    assert found.specifier == specifier
+    assert SpecifierSet(found.specifier).contains("0.21.3") == found.allows("0.21.3")
+
+
+def test_what_metadata_leave_open_has_no_range() -> None:
+    assert VersionRange.from_fields(None, None, "x") is None
+    assert compat.stated_ranges(meta()) == {}
+    assert (
+        compat.requirements(meta(**compat.metadata_fields(Compatible())))
+        == "phasic >=0.21,<0.33; phasic-models >=0.1,<1"
+    )
 
 
 def test_a_version_that_is_none_is_refused() -> None:

@@ -146,6 +146,7 @@ def test_no_rewards_no_events():
     graph = coalescent(4)
     counted, rewards = graph.discretize(1.0, np.zeros(graph.vertices_length()))
     assert not rewards.any()
+    assert counted.states()[:, 0].tolist() == graph.states()[:, 0].tolist()
     assert counted.model().pdf([1.0], [0, 1], rewards).tolist() == [1.0, 0.0]
 
 
@@ -196,4 +197,10 @@ def test_rewards_out_of_range(rewards, message):
 def test_a_graph_that_is_discrete():
     graph = Graph(lambda s: [((0,), 0.5)] if s[0] else [], ipv=[1], discrete=True)
     with pytest.raises(GraphError, match="discrete already"):
+        graph.discretize(1.0)
+
+
+def test_rates_that_are_too_large_together():
+    graph = Graph(lambda s: [((0,), 1e308), ((-1,), 1e308)] if s[0] > 0 else [], ipv=[1])
+    with pytest.raises(GraphError, match=r"state \(1\): the rates sum to more than a 64-bit float holds"):
         graph.discretize(1.0)

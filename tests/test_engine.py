@@ -18,7 +18,7 @@ from phasic_models.errors import GraphError, ParameterError
 from phasic_models.evaluation import elimination, engine
 from phasic_models.evaluation.arguments import as_float_array
 from phasic_models.graph import Graph
-from phasic_models.statespace.expr import WeightTable
+from phasic_models.statespace.table import WeightTable
 
 
 def repairable(n):

@@ -1,6 +1,9 @@
 """Piecewise-constant parameters: against products of matrix exponentials, quadrature and closed forms."""
 
+import copy
 import math
+import multiprocessing
+import pickle
 
 import mpmath
 import numpy as np
@@ -417,3 +420,25 @@ def repairable_pair():
         return [*out, ([up + 1], [0.0, 2.0 - up])] if up < 2 else out
 
     return Graph(moves, ipv=[([2], 1.0)], param_names=["failure", "repair"])
+
+
+def two_rates():
+    a, b = params("a", "b")
+    return Graph.from_arrays([[2], [1], [0]], [0, 1], [1, 2], [a, b], initial=0).model()
+
+
+def test_epochs_travel():
+    """As a pickle, as a copy and into a process that was spawned: the same numbers, bit for bit."""
+    past = two_rates().epochs([0.0, 1.0])
+    theta, times = [[0.5, 2.0], [1.0, 3.0]], [0.5, 2.0]
+    expected = past.pdf(theta, times).tolist()
+    rates = [0.5, 2.0]
+    # Before the first change the density is that of two rates in a row.
+    closed = rates[0] * rates[1] / (rates[1] - rates[0]) * (math.exp(-0.25) - math.exp(-1.0))
+    assert expected[0] == pytest.approx(closed, rel=1e-12)
+    for other in (pickle.loads(pickle.dumps(past)), copy.copy(past), copy.deepcopy(past)):
+        assert other.pdf(theta, times).tolist() == expected
+        assert other.moments(theta, 2).tolist() == past.moments(theta, 2).tolist()
+        assert other.starts.tolist() == [0.0, 1.0]
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(past.pdf, (theta, times)).tolist() == expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,18 @@ import yaml
 
 pytest.importorskip("rattler", reason="needs the build group")
 
-from conda_helpers import ROOT, bare_environment, index, install, names, read_toml, reduced_library, solve, stub
+from conda_helpers import (
+    ROOT,
+    bare_environment,
+    index,
+    install,
+    mini_repository,
+    names,
+    read_toml,
+    reduced_library,
+    solve,
+    stub,
+)
 
 from phasic_models.packaging.release import make_release
 
@@ -28,7 +41,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reduced_library(root, "coalescent", ["n_samples_10"])
     reduced_library(root, "reliability", ["two_of_three_repair"])
     shutil.copyfile(ROOT / "LICENSE", root / "LICENSE")
-    (root / "pyproject.toml").write_text('[project]\nversion = "0.1.0"\n')
+    (root / "pyproject.toml").write_text('[project]\nname = "phasic-models"\nversion = "0.1.0"\n')
     make_release(root, root / "build", update=True)
     folder = root / "build" / "channel"
     stub(folder, "python", "3.12.1")
@@ -118,3 +131,33 @@ def test_the_job_says_what_is_missing(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "coalescent/n_samples_10" in done.stderr
     assert done.stdout == ""
+
+
+def test_the_snakefile(tmp_path: Path) -> None:
+    text = (EXAMPLES / "cluster" / "Snakefile").read_text(encoding="utf-8")
+    known = subprocess.run(
+        [sys.executable, str(ROOT / "build_models.py"), "--help"],
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    ).stdout
+    options = set(re.findall(r" (--(?:root|out|shard|merge|jobs))\b", text))
+    assert options == {"--root", "--out", "--shard", "--merge", "--jobs"}
+    assert all(option in known for option in options)
+    if shutil.which("snakemake") is None:
+        pytest.skip("needs Snakemake; only the options of its commands were looked at")
+    mini_repository(tmp_path / "models", models=("n_samples_3", "n_samples_5"))
+    make_release(tmp_path / "models", tmp_path / "whole", update=True)
+    build = f"{sys.executable} {ROOT / 'build_models.py'}"
+    command = ["snakemake", "--snakefile", EXAMPLES / "cluster" / "Snakefile", "--cores", "2", "--config"]
+    done = subprocess.run(
+        [*command, f"root={tmp_path / 'models'}", f"build={build}", "shards=2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for place in ("libraries/*/*", "channel/noarch/*.conda", "archives/*"):
+        expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob(place)}
+        assert {path.name: path.read_bytes() for path in (tmp_path / "models" / "build").glob(place)} == expected
+        assert expected

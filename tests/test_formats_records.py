@@ -161,12 +161,20 @@ def test_a_number_that_json_lacks_is_not_written(value: float) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"n_samples_3"', '"../n_samples_3"', r"cannot be a file name - at `\$\.models\[0\]\.name`"),
+        (
+            '"n_samples_3"',
+            '"../n_samples_3"',
+            r"cannot be a file name: it holds a separator.* - at `\$\.models\[0\]\.name`",
+        ),
         ('"n_samples_3"', '"C:x"', "cannot be a file name"),
         ('"n_samples_3"', '".."', "cannot be a file name"),
         ('"n_samples_3"', '"a\\u0000b"', "cannot be a file name"),
         ('"n_samples_3"', '"x."', "cannot be a file name"),
-        ('"n_samples_3.json"', '"/etc/passwd"', r"cannot be a file name - at `\$\.checksums`"),
+        (
+            '"n_samples_3.json"',
+            '"/etc/passwd"',
+            r"cannot be a file name: it holds a separator of folders - at `\$\.checksums`",
+        ),
         ('"n_samples_3.json"', '"a\\\\b.json"', "cannot be a file name"),
         ("sha256:0", "sha256:X", "is not 'sha256:' and 64 hexadecimal digits"),
         ("sha256:0", "md5:0", "is not 'sha256:' and 64 hexadecimal digits"),

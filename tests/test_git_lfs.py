@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from platformdirs import user_cache_path
 
+from phasic_models.cache.installation import check_library, install_folder
 from phasic_models.errors import FormatError
-from phasic_models.remote.install import check_library, install_folder
 
 GUIDE = Path(__file__).parent / "guide"
 

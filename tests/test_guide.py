@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from phasic_models.cache.entries import entry_file
+from phasic_models.files.archive import make_tarball
+from phasic_models.files.checksums import read_checksums, sha256_file
 from phasic_models.formats import read_manifest, read_meta
-from phasic_models.packaging.archive import make_tarball, read_checksums, sha256_file
 from phasic_models.remote.publish import publish
 from phasic_models.symbolic_cache import SymbolicCache
 
@@ -69,7 +71,7 @@ def test_steps_1_to_3(newcomer):
     other = SymbolicCache(work / "other")
     assert other.import_library(folder) == [key]
     # Step 1 asked for the model through the cache of its home.
-    assert (Path(environment["HOME"]) / ".phasic_cache" / "symbolic" / f"{key}.json").is_file()
+    assert entry_file(Path(environment["HOME"]) / ".phasic_cache" / "symbolic", key, ".json").is_file()
 
 
 def test_quick_start_use(newcomer):
@@ -263,7 +265,7 @@ def test_an_organisations_library(newcomer, models, s3):
     run(newcomer, sending)
     symbolic = forget_home(newcomer)
     run(newcomer, setting_up + fetching)
-    assert (symbolic / f"{key}.safetensors").is_file()
+    assert entry_file(symbolic, key, ".safetensors").is_file()
     assert "found\n" in run(newcomer, given_hash(key))
 
 

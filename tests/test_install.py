@@ -160,7 +160,7 @@ def test_no_path_is_owned_twice(release: Release) -> None:
                 assert path.casefold() not in owner, f"{path} is in {package.name} and in {owner[path.casefold()]}"
                 owner[path.casefold()] = package.name
                 assert path.split("/")[:3] == CACHE_FOLDER.split("/")
-    assert len(owner) == 2 * (3 * 2) - 3 + 2
+    assert len(owner) == 2 * (3 * 2) - 3 + 2 * 2
 
 
 def test_every_library_by_one_name_then_removed(channel_folder: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from unittest import mock
 import pytest
 import yaml
 
+from phasic_models.formats import Manifest, ManifestModel, ModelMeta, write_manifest, write_meta
 from phasic_models.library import load_library
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,10 +27,17 @@ EXAMPLE = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<output>.*?)``
 
 def install_models(root: Path, text: str) -> None:
     """Put the models that `text` loads by name into a cache root, from the libraries' sources."""
-    for category, name in set(re.findall(r"load_model\(\"(\w+)/(\w+)\"\)", text)):
+    listed: dict[str, list[ManifestModel]] = {}
+    for category, name in sorted(set(re.findall(r"load_model\(\"(\w+)/(\w+)\"\)", text))):
         folder = root / "symbolic" / category
         folder.mkdir(parents=True, exist_ok=True)
-        load_library(ROOT / "libraries" / category).graph(name).eliminate().save(folder / f"{name}.safetensors")
+        dag = load_library(ROOT / "libraries" / category).graph(name).eliminate()
+        dag.save(folder / f"{name}.safetensors")
+        write_meta(folder / f"{name}.meta", ModelMeta(model_name=name, graph_hash=dag.content_hash()))
+        names = list(dag.graph.param_names)
+        listed.setdefault(category, []).append(ManifestModel(name=name, hash=dag.content_hash(), parameters=names))
+    for category, models in listed.items():
+        write_manifest(root / "symbolic" / category / "manifest.json", Manifest(category=category, models=models))
 
 
 def outputs(text: str, root: Path) -> list[str]:

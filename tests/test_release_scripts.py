@@ -17,10 +17,10 @@ from cloud_servers import Bucket, GitHub
 from conda_helpers import ROOT, mini_repository
 
 from phasic_models.cloud_cache import install_model_library
-from phasic_models.formats import sha256_file
-from phasic_models.packaging.archive import read_checksums
+from phasic_models.files.checksums import read_checksums, sha256_file
+from phasic_models.formats.release_index import parse_index
 from phasic_models.packaging.release import make_release
-from phasic_models.remote.index import parse_index, read_index
+from phasic_models.remote.index_sources import read_index
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="the stand-ins are POSIX scripts"),

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from phasic_models.core import _core
+from phasic_models.core.native import ffi, lib
+from phasic_models.core.refusals import check, theta_text
 from phasic_models.errors import (
     GraphError,
     InfiniteExpectationError,
@@ -13,11 +14,9 @@ from phasic_models.errors import (
     ParameterError,
     PhasicModelsError,
 )
-from phasic_models.evaluation.status import check, theta_text
 from phasic_models.graph import Graph
 from phasic_models.statespace.expr import params
 
-ffi, lib = _core.ffi, _core.lib
 CODES = {name: getattr(lib, name) for name in dir(lib) if re.fullmatch(r"PM_(OK|E_[A-Z_]+)", name)}
 #: What pm_core.h says that `at` counts.
 KINDS = {

@@ -419,13 +419,17 @@ def test_the_error_says_which_and_why():
 
 
 def rare(discrete):
-    """Repaired again and again in 1 and 2, and at rates far below left for 3, a trap at θ₂ = 0, or for 4, where more is earned.
+    """Repaired again and again in 1 and 2, and at rates far below left for 3, a trap at θ₂ = 0, or for 4.
+
+    In 4 as much is earned at once. From 5 nearly all goes to 1, so that what is earned in 5 and afterwards is nearly uncorrelated.
 
     Without the weight of zero, every way out would lead through 4.
     """
     tiny = 2.0**-40
     edges = {
+        (6, 5): (0.25, None),
         (5, 1): (0.25, None),
+        (5, 3): (2.0**-30, None),
         (1, 2): (0.25, 0),
         (2, 1): (0.5, None),
         (2, 3): (tiny, 1),
@@ -433,7 +437,7 @@ def rare(discrete):
         (3, 4): (1.0, 2),
         (4, 0): (0.25, None),
     }
-    return TrapChain(5, discrete, edges, 3)
+    return TrapChain(6, discrete, edges, 3)
 
 
 @kinds
@@ -443,10 +447,10 @@ def test_covariances_where_absorption_is_rare(discrete):
     theta = [1.0, 3.0, 0.0]
     truth = chain.at(theta)
     sums = [
-        {1: 1, 2: 1, 3: 0, 4: 5, 5: 0},
-        {1: 0, 2: 0, 3: 0, 4: 1, 5: 0},
-        {1: 2, 2: 0, 3: 0, 4: 0, 5: 1},
-        {1: 0, 2: 0, 3: 0, 4: 0, 5: 1},
+        {1: 1, 2: 1, 3: 0, 4: 2**36, 5: 0, 6: 0},
+        {1: 0, 2: 0, 3: 0, 4: 1, 5: 0, 6: 0},
+        {1: 2, 2: 0, 3: 0, 4: 0, 5: 1, 6: 1},
+        {1: 0, 2: 0, 3: 0, 4: 0, 5: 1, 6: 0},
     ]
     rewards = np.array([by_vertex(model, r) for r in sums])
     batch = np.array([theta, [1.0, 3.0, 0.5], theta])
@@ -464,7 +468,7 @@ def test_variances_from_every_vertex_where_absorption_is_rare(discrete):
     """At θ₂ = 0 no path from 3 comes to 4, though in the graph all do."""
     chain = rare(discrete)
     model = chain.graph().model()
-    rewards = {1: 1, 2: 1, 3: 0, 4: 5, 5: 0}
+    rewards = {1: 1, 2: 1, 3: 0, 4: 2**36, 5: 0, 6: 0}
     truth = chain.at([1.0, 3.0, 0.0])
     first, second = truth._joint([rewards]), truth._joint([rewards] * 2)
     values = model.dag.plan.vertex_variances(np.array([[1.0, 3.0, 0.0]]), by_vertex(model, rewards))[0]

@@ -103,10 +103,23 @@ def test_ci_runs_the_core_under_sanitizers_and_valgrind() -> None:
         "tests/c_runner.py",
         "tests/c_runner.py --compiler clang",
         "tests/c_runner.py --valgrind",
+        "tests/c_runner.py --threads threads",
+        "tests/sanitized.py tests/verification/search.py --graphs 140 --seed 2",
         "tests/fuzz_loader.py --sanitize --seconds 120",
         "tests/sanitized.py -m pytest tests/test_model.py tests/test_dag.py tests/test_arguments.py",
     ):
         assert any(command.endswith(wanted) for command in commands), wanted
+
+
+def test_thousands_of_graphs_are_searched_every_week() -> None:
+    workflow = load(ROOT / ".github" / "workflows" / "search.yml")
+    (when,) = workflow["on"]["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* \d", when["cron"])
+    commands = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
+    graphs = [re.search(r"search\.py --graphs (\d+) --seed", command) for command in commands]
+    assert sum(int(found[1]) for found in graphs if found) >= 2000
+    # The checks of every change run it too, under sanitizers.
+    assert "tests/sanitized.py tests/verification/search.py" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 def test_scripts_that_workflows_call_exist() -> None:

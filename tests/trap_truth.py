@@ -29,7 +29,7 @@ class TrapChain:
     def graph(self) -> Graph:
         def callback(state):
             if len(state) == 0:
-                return [([1], 1.0, self._row(None, 1.0)), ([self.n], 1.0, self._row(None, 1.0))]
+                return [([1], 0.5, self._row(None, 1.0)), ([self.n], 0.5, self._row(None, 1.0))]
             source = int(state[0])
             return [
                 ([j], c if p is None else 0.0, self._row(p, c)) for (i, j), (c, p) in self.edges.items() if i == source

@@ -1,7 +1,7 @@
 """Publish libraries to, and fetch them from, S3, Google Cloud Storage, Azure, GitHub releases and any address.
 
-One engine (obstore) carries every protocol. Everything that arrives is checked against a size and a SHA-256 before it
-takes its place, and ``PHASIC_MODELS_OFFLINE=1`` contacts nobody.
+Buckets are reached through obstore, everything else by the HTTP client of `phasic_models.remote.http`. What arrives is checked
+against a size and a SHA-256 before it takes its place, and ``PHASIC_MODELS_OFFLINE=1`` contacts nobody.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import FormatError, OfflineError, ParameterError
-from .formats import sha256_file
-from .packaging.archive import DEFAULT_LIMITS
+from .cache.installation import InstalledLibrary, install_archive, library_staging
+from .errors import ParameterError
 from .progress import Progress, reporting
-from .remote.download import check_free_space, download, download_first
+from .remote.choosing import parse_requirement
+from .remote.clouds import azure_store, gcs_store, s3_store
+from .remote.download import download
 from .remote.folders import ObjectFolder, TransferReport, download_folder, upload
-from .remote.index import artefact_addresses, index_addresses, parse_requirement, read_index, retracted_models, select
-from .remote.install import MANIFEST_NAME, InstalledLibrary, check_library, install_archive, staging_folder
-from .remote.stores import TransferOptions, azure_store, gcs_store, is_remote, s3_store
+from .remote.index_sources import index_addresses
+from .remote.installing import install_from_index
+from .remote.options import TransferOptions
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -279,7 +279,7 @@ def download_from_url(
             kept = download(url, output_path, progress=report, **arguments)
             return kept if extract_to is None else install_archive(kept, extract_to, source=url)
         symbolic = writable_layer().symbolic if extract_to is None else Path(extract_to).expanduser()
-        with staging_folder(symbolic) as staging:
+        with library_staging(symbolic) as staging:
             archive = download(url, staging / "archive.tar.gz", progress=report, **arguments)
             return install_archive(archive, symbolic, source=url, staging=staging)
 
@@ -326,7 +326,7 @@ def download_from_github_release(
     asset = repository.asset(tag, asset_name)
     expected = verify_checksum or repository.published_checksum(tag, asset_name)
     symbolic = writable_layer().symbolic if extract_to is None else Path(extract_to).expanduser()
-    with staging_folder(symbolic) as staging, reporting(progress) as report:
+    with library_staging(symbolic) as staging, reporting(progress) as report:
         archive = download(
             asset.url,
             staging / asset_name,
@@ -382,111 +382,11 @@ def install_model_library(
     FormatError
         The index or the library in the archive is damaged.
     """
-    from .cache.prefix import writable_layer
-
-    options = TransferOptions.from_environment(offline)
-    addresses = index_addresses(index)
-    if options.offline and all(is_remote(address) for address in addresses):
-        return _already_installed(name, version, cache_dir, addresses)
-    found, index_address = read_index(addresses, options=options)
-    selection = select(found, name, version)
-    artefact = next(a for a in selection.release.artefacts if a.kind == "tar.gz")
-    present = _find_installed(selection.name, artefact.manifest_sha256, cache_dir)
-    symbolic = writable_layer(cache_dir).symbolic
-    stated = retracted_models(found.libraries[selection.name], selection.version)
-    retracted = [(model, str(retraction)) for model, retraction in stated.items()]
-    if present is not None:
-        return InstalledLibrary(
-            selection.name,
-            selection.version,
-            present,
-            False,
-            index_address,
-            selection.passed_over,
-            retracted=retracted,
-        )
-    addresses = artefact_addresses(artefact, index_address)
-    with staging_folder(symbolic) as staging, reporting(progress) as report:
-        check_free_space(staging, artefact.size + artefact.unpacked_size, f"{selection.name} {selection.version}")
-        limits = replace(DEFAULT_LIMITS, max_bytes=artefact.unpacked_size)
-        archive = download_first(
-            addresses,
-            staging / artefact.file,
-            size=artefact.size,
-            sha256=artefact.sha256,
+    with reporting(progress) as report:
+        return install_from_index(
+            parse_requirement(name, version),
+            index_addresses(index),
+            cache_dir=cache_dir,
+            options=TransferOptions.from_environment(offline),
             progress=report,
-            options=options,
-            expect="archive",
-            part_folder=symbolic.parent / "downloads",
         )
-        [installed] = install_archive(
-            archive, symbolic, source=artefact.file, category=selection.name, staging=staging, limits=limits
-        )
-    return InstalledLibrary(
-        installed.category,
-        installed.version,
-        installed.path,
-        True,
-        index_address,
-        selection.passed_over,
-        _shadow(installed.path, cache_dir),
-        retracted,
-    )
-
-
-def _find_installed(category: str, manifest_sha256: str, cache_dir: str | os.PathLike[str] | None) -> Path | None:
-    """Return the copy of a library that is found first, if it is the wanted one, complete and unaltered."""
-    from .cache.prefix import layers
-
-    searched = layers(cache_dir)
-    # What lies behind the layer that is installed into does not count: it may not be there for those who will use this
-    # one.
-    last = next((number for number, layer in enumerate(searched) if layer.writable), len(searched))
-    for layer in searched[: last + 1]:
-        folder = layer.symbolic / category
-        try:
-            if not (folder / MANIFEST_NAME).is_file():
-                continue
-            if sha256_file(folder / MANIFEST_NAME) != manifest_sha256:
-                return None
-            check_library(folder)
-        except (OSError, FormatError):
-            return None
-        return folder
-    return None
-
-
-def _shadow(installed: Path, cache_dir: str | os.PathLike[str] | None) -> Path | None:
-    """Return the copy of a library that look-ups find before the one just installed."""
-    from .cache.prefix import layers
-
-    for layer in layers(cache_dir):
-        folder = layer.symbolic / installed.name
-        if folder == installed:
-            return None
-        if (folder / MANIFEST_NAME).is_file():
-            return folder
-    return None
-
-
-def _already_installed(
-    name: str, version: str | None, cache_dir: str | os.PathLike[str] | None, addresses: Sequence[str]
-) -> InstalledLibrary:
-    """Answer without the network: a fitting version that is installed, or OfflineError."""
-    from .cache.prefix import layers
-
-    wanted, specifier = parse_requirement(name, version)
-    found = ""
-    for layer in layers(cache_dir):
-        folder = layer.symbolic / wanted
-        if not (folder / MANIFEST_NAME).is_file():
-            continue
-        manifest = check_library(folder)
-        if specifier.contains(manifest.version, prereleases=True):
-            return InstalledLibrary(wanted, manifest.version, folder, False, str(folder))
-        found = f" ({wanted} {manifest.version} is installed in {folder})"
-        break
-    raise OfflineError(
-        f"{wanted}{specifier} is not installed{found} and the network is switched off (PHASIC_MODELS_OFFLINE or --offline), "
-        f"so {addresses[0]} was not asked. Unset it, or name a local index with --index or PHASIC_MODELS_INDEX."
-    )

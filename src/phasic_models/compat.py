@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .errors import CompatibilityError, LibraryError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from packaging.version import Version
 
-    from .formats import Manifest, ModelMeta
+#: The packages that a library states a range for.
+PACKAGES = ("phasic", "phasic-models")
 
 _BOUND = re.compile(r" *(>=|<) *([0-9]{1,6})(?:\.([0-9]{1,6}))?(?:\.([0-9]{1,6}))? *\Z")
 _PLAIN = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6}){0,5}\Z")
@@ -33,14 +36,14 @@ class VersionRange:
 
     Attributes
     ----------
-    lower : tuple of int
-        Major, minor and patch number.
-    upper : tuple of int
-        Major and minor number; a new series begins there.
+    lower : tuple of int or None
+        Numbers of the lowest version, at least three; None where any is low enough.
+    upper : tuple of int or None
+        Numbers at which the first series begins that is too high, without zeros at the end; None where any is high enough.
     """
 
-    lower: tuple[int, int, int]
-    upper: tuple[int, int]
+    lower: tuple[int, ...] | None
+    upper: tuple[int, ...] | None
 
     @classmethod
     def parse(cls, text: str) -> VersionRange:
@@ -65,18 +68,42 @@ class VersionRange:
             raise LibraryError(f"{text!r} ends within a series; the upper bound names a series, such as '<0.33'")
         if bounds[">="] >= bounds["<"]:
             raise LibraryError(f"{text!r} is empty: the lower bound is not below the upper one")
-        return cls(bounds[">="], bounds["<"][:2])
+        return cls(bounds[">="], _short(bounds["<"]))
+
+    @classmethod
+    def from_fields(cls, lowest: str | None, highest: str | None, source: str) -> VersionRange | None:
+        """Read the two fields of a metadata file, such as ``0.21.0`` and ``0.32.x``; None where it has neither.
+
+        Raises
+        ------
+        CompatibilityError
+            A field is not a version; the message begins with `source`.
+        """
+        if not lowest and not highest:
+            return None
+        lower = _padded(_numbers(lowest, source)) if lowest else None
+        if not highest:
+            return cls(lower, None)
+        *first, last = _numbers(highest, source)
+        return cls(lower, _short((*first, last + 1)))
+
+    def fields(self, package: str) -> dict[str, str]:
+        """Return the range as the fields of a metadata file; ``package`` is their first word."""
+        ends = {"min": self.min_version, "max": self.max_version}
+        return {f"{package}_{end}_version": version for end, version in ends.items() if version}
 
     @property
     def min_version(self) -> str:
-        """The lowest version, such as ``0.21.0``."""
-        return ".".join(map(str, self.lower))
+        """The lowest version, such as ``0.21.0``; empty where there is none."""
+        return _text(self.lower or ())
 
     @property
     def max_version(self) -> str:
-        """The last series, such as ``0.32.x``."""
-        major, minor = self.upper
-        return f"{major}.{minor - 1}.x" if minor else f"{major - 1}.x"
+        """The last series, such as ``0.32.x``; empty where there is none."""
+        if self.upper is None:
+            return ""
+        *first, last = self.upper
+        return _text((*first, last - 1)) + (".x" if len(self.upper) < 3 else "")
 
     @property
     def compatible_versions(self) -> list[str]:
@@ -85,9 +112,12 @@ class VersionRange:
         Raises
         ------
         LibraryError
-            The range begins within a major series and ends in a later one, so that its series cannot be listed.
+            The range is open, or begins within a major series and ends in a later one, so that it cannot be listed.
         """
-        (first, minor, _), (last, end) = self.lower, self.upper
+        if self.lower is None or self.upper is None:
+            raise LibraryError(f"the series of {self.specifier!r} cannot be listed: it has an open end")
+        first, minor, *_ = self.lower
+        last, end, *_ = _padded(self.upper)
         if first == last:
             return [f"{first}.{series}.x" for series in range(minor, end)]
         if minor:
@@ -100,7 +130,9 @@ class VersionRange:
     @property
     def specifier(self) -> str:
         """The range as pip and humans write it, such as ``>=0.21,<0.33``."""
-        return f">={_short(self.lower)},<{_short(self.upper)}"
+        lower = None if self.lower is None else ">=" + _text(_short(self.lower))
+        upper = None if self.upper is None else "<" + _text(self.upper)
+        return ",".join(part for part in (lower, upper) if part)
 
     @property
     def conda_constraint(self) -> str:
@@ -108,31 +140,26 @@ class VersionRange:
 
         conda counts 0.33.0rc1 as less than 0.33; the suffix keeps pre-releases of the excluded series out, as pip does.
         """
-        major, minor = self.upper
-        return f">={_short(self.lower)},<{major}.{minor}.0a0" if minor else f">={_short(self.lower)},<{major}.0a0"
+        return self.specifier + ("" if self.upper is None else ".0a0")
 
-    def contains(self, version: str | Version) -> bool:
-        """Whether a version lies in the range; a pre-release is before its release, yet part of its series."""
-        return _inside(version, self.lower, self.upper)
+    def allows(self, version: str | Version) -> bool:
+        """Whether a version lies in the range; a pre-release is before its release, yet part of its series.
 
-
-def _inside(version: str | Version, lower: tuple[int, ...], upper: tuple[int, ...] | None) -> bool:
-    """Whether ``lower <= version < upper``; 0.33.0rc1 is in no range that ends or begins at 0.33."""
-    release, early = _release(version)
-    bound = (*lower, 0, 0, 0)[: len(release)]
-    if release < bound or (early and release == bound):
-        return False
-    return upper is None or release[: len(upper)] < upper
+        Raises
+        ------
+        packaging.version.InvalidVersion
+            The text is not a version.
+        """
+        release, early = _release(version)
+        lower = (*(self.lower or ()), 0, 0, 0)[: len(release)]
+        # 0.33.0rc1 is in no range that ends or begins at 0.33.
+        if release < lower or (early and release == lower):
+            return False
+        return self.upper is None or release[: len(self.upper)] < self.upper
 
 
 def _release(version: str | Version) -> tuple[tuple[int, ...], bool]:
-    """The numbers of a version, at least three, and whether it comes before the release of these numbers.
-
-    Raises
-    ------
-    packaging.version.InvalidVersion
-        The text is not a version.
-    """
+    """The numbers of a version, at least three, and whether it comes before the release of these numbers."""
     if isinstance(version, str) and _PLAIN.match(version):
         numbers, early = tuple(map(int, version.split("."))), False
     else:
@@ -140,7 +167,7 @@ def _release(version: str | Version) -> tuple[tuple[int, ...], bool]:
 
         parsed = Version(version) if isinstance(version, str) else version
         numbers, early = parsed.release, parsed.is_prerelease
-    return numbers + (0,) * (3 - len(numbers)), early
+    return _padded(numbers), early
 
 
 class Ranges(Protocol):
@@ -166,27 +193,72 @@ def metadata_fields(compatible: Ranges) -> dict[str, Any]:
     phasic, toolkit = VersionRange.parse(compatible.phasic), VersionRange.parse(compatible.phasic_models)
     return {
         "compatible_versions": phasic.compatible_versions,
-        "phasic_min_version": phasic.min_version,
-        "phasic_max_version": phasic.max_version,
-        "phasic_models_min_version": toolkit.min_version,
-        "phasic_models_max_version": toolkit.max_version,
+        **phasic.fields("phasic"),
+        **toolkit.fields("phasic_models"),
     }
 
 
-def _short(numbers: tuple[int, ...]) -> str:
-    """The version without trailing zeros, but with its major number."""
-    kept = list(numbers)
-    while len(kept) > 1 and not kept[-1]:
-        kept.pop()
-    return ".".join(map(str, kept))
+def _padded(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    return numbers + (0,) * (3 - len(numbers))
 
 
-def check(meta: ModelMeta | Manifest, *, source: str | None = None) -> None:
+def _short(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """The numbers without zeros at the end, but with the first one."""
+    while len(numbers) > 1 and not numbers[-1]:
+        numbers = numbers[:-1]
+    return numbers
+
+
+def _text(numbers: Iterable[int]) -> str:
+    return ".".join(map(str, numbers))
+
+
+def _numbers(text: str, source: str) -> tuple[int, ...]:
+    """The numbers of a version, or of a series such as ``0.32.x``."""
+    match = _SERIES.match(text)
+    if match is None:
+        raise CompatibilityError(f"{source}: {text!r} is not a version such as '0.21.0' or '0.32.x'")
+    return tuple(int(group) for group in match.groups() if group is not None)
+
+
+class Stated(Protocol):
+    """What metadata say of the versions that something may be used beside; see `phasic_models.formats.ModelMeta`."""
+
+    compatible_versions: list[str]
+    phasic_min_version: str | None
+    phasic_max_version: str | None
+    phasic_models_min_version: str | None
+    phasic_models_max_version: str | None
+
+
+def stated_ranges(stated: Stated, source: str = "metadata") -> dict[str, VersionRange]:
+    """Return the ranges that metadata state, by package; a package of which they say nothing is missing.
+
+    Raises
+    ------
+    CompatibilityError
+        A field is not a version; the message begins with `source`.
+    """
+    ranges = {
+        "phasic": VersionRange.from_fields(stated.phasic_min_version, stated.phasic_max_version, source),
+        "phasic-models": VersionRange.from_fields(
+            stated.phasic_models_min_version, stated.phasic_models_max_version, source
+        ),
+    }
+    return {package: allowed for package, allowed in ranges.items() if allowed is not None}
+
+
+def requirements(stated: Stated) -> str:
+    """Return the ranges that metadata state for a person to read, such as ``phasic >=0.21,<0.33``."""
+    return "; ".join(f"{package} {allowed.specifier}" for package, allowed in stated_ranges(stated).items())
+
+
+def check(stated: Stated, *, source: str | None = None) -> None:
     """Refuse a model or library that was not made for the installed versions.
 
     Parameters
     ----------
-    meta : ModelMeta or Manifest
+    stated : ModelMeta or Manifest
         Its metadata. What they leave open is not checked.
     source : str, optional
         File name for the message; by default the name of the model or library.
@@ -197,52 +269,29 @@ def check(meta: ModelMeta | Manifest, *, source: str | None = None) -> None:
         The installed phasic, or this package, is outside the stated versions; the message says which version to
         install. A phasic that is not installed is no obstacle: it is not needed.
     """
-    name = source or str(getattr(meta, "model_name", None) or getattr(meta, "category", "model"))
-    allowed = meta.compatible_versions if meta.phasic_min_version is None and meta.phasic_max_version is None else []
-    _check_package(
-        "phasic", installed_version("phasic"), meta.phasic_min_version, meta.phasic_max_version, allowed, name
-    )
-    _check_package(
-        "phasic-models",
-        installed_version("phasic-models"),
-        meta.phasic_models_min_version,
-        meta.phasic_models_max_version,
-        [],
-        name,
-    )
+    name = source or str(getattr(stated, "model_name", None) or getattr(stated, "category", "model"))
+    ranges = {package: [allowed] for package, allowed in stated_ranges(stated, name).items()}
+    series = [VersionRange.from_fields(text, text, name) for text in stated.compatible_versions]
+    ranges.setdefault("phasic", [allowed for allowed in series if allowed is not None])
+    for package, allowed in ranges.items():
+        _check_package(package, installed_version(package), allowed, name)
 
 
-def _check_package(
-    package: str, installed: str | None, lowest: str | None, highest: str | None, allowed: list[str], source: str
-) -> None:
-    ranges: list[tuple[tuple[int, ...], tuple[int, ...] | None]]
-    if lowest or highest:
-        ranges = [(_series(lowest or "0", source)[0], _series(highest, source)[1] if highest else None)]
-    else:
-        ranges = [_series(text, source) for text in allowed]
-    if installed is None or not ranges:
+def _check_package(package: str, installed: str | None, allowed: list[VersionRange], source: str) -> None:
+    if installed is None or not allowed:
         return
     try:
-        fits = any(_inside(installed, lower, upper) for lower, upper in ranges)
+        fits = any(one.allows(installed) for one in allowed)
     except ValueError:
         return  # nothing can be said of a package without a proper version
     if fits:
         return
-    texts = [f">={_short(lower)}" + (f",<{_short(upper)}" if upper else "") for lower, upper in ranges]
+    texts = [one.specifier for one in allowed]
     raise CompatibilityError(
         f"{source} was made for {package} {' or '.join(texts)}, but {package} {installed} is installed. "
         f"Install one that fits (pixi add '{package} {texts[-1]}' or pip install '{package}{texts[-1]}'), "
         "or a newer release of the library"
     )
-
-
-def _series(text: str, source: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """First version of a series such as ``0.32.x``, or of an exact version, and the first version after it."""
-    match = _SERIES.match(text)
-    if match is None:
-        raise CompatibilityError(f"{source}: {text!r} is not a version such as '0.21.0' or '0.32.x'")
-    numbers = tuple(int(group) for group in match.groups() if group is not None)
-    return numbers, (*numbers[:-1], numbers[-1] + 1)
 
 
 def installed_version(package: str) -> str | None:

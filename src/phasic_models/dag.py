@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .elimination.plan import Plan
+from .elimination.symbolic import MAX_OPERATIONS, Pattern, default_memory, symbolic
 from .errors import FormatError
-from .evaluation.elimination import MAX_OPERATIONS, Pattern, default_memory, symbolic
-from .evaluation.engine import Plan
+from .statespace.owned import is_masked, own
 
 if TYPE_CHECKING:
     import os
@@ -31,7 +32,7 @@ def _indices(values: npt.ArrayLike, dtype: Any, name: str) -> npt.NDArray[Any]:
         If they are something else, or do not fit.
     """
     try:
-        array = np.asarray(values)
+        array = np.empty(0, dtype=object) if is_masked(values) else np.asarray(values)
     except (TypeError, ValueError, OverflowError):
         array = np.empty(0, dtype=object)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu") or array.dtype.kind == "O":
@@ -39,11 +40,7 @@ def _indices(values: npt.ArrayLike, dtype: Any, name: str) -> npt.NDArray[Any]:
     limits = np.iinfo(dtype)
     if array.size and array.dtype != dtype and not (limits.min <= array.min() and array.max() <= limits.max):
         raise FormatError(f"{name} holds a number that is no index")
-    own = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
-    if own.flags.writeable:
-        own = own.copy() if np.may_share_memory(own, array) else own
-        own.flags.writeable = False
-    return own
+    return own(np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"]))
 
 
 class SymbolicDAG:

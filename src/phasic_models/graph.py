@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import GraphError
-from .statespace.arrays import raw_from_arrays
+from .statespace.arrays import transitions_from_arrays
+from .statespace.callbacks import CallbackReader, parse_state
 from .statespace.canonical import CanonicalArrays, canonicalise, check_canonical
-from .statespace.explore import Callback, Progress, RawTransitions, StateExplorer, parse_state, show_state
-from .statespace.expr import Expr, Parameter, WeightTable, check_param_names
-from .statespace.frontier import FrontierExplorer
+from .statespace.discretize import discretize, names_with_rate
+from .statespace.explore import Callback, Explorer, Progress, Transitions, show_state
+from .statespace.expr import Expr, Parameter, check_param_names, parameters_of
+from .statespace.frontier import FrontierReader
+from .statespace.table import WeightTable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,11 +32,11 @@ DEFAULT_MAX_STATES = 2_000_000
 class Graph:
     """A continuous or discrete phase-type distribution as a weighted graph of states.
 
-    Vertex 0 is the starting vertex and has no state; its out-edges are initial probabilities, which sum to one. A
-    vertex without out-edges is absorbing. Weights are rates or, if `discrete`, jump probabilities; what these lack to
-    one is the chance to stay. Transitions of a state to itself do nothing in continuous time and are part of staying in
-    discrete time; they are dropped, and so are transitions whose weight is zero whatever θ is. A state that is left with
-    none is absorbing.
+    Vertex 0 is the starting vertex and has no state; its out-edges are initial probabilities. Constant ones must sum to
+    one; where one of them depends on parameters, all are divided by their sum at each θ. A vertex without out-edges is
+    absorbing. Weights are rates or, if `discrete`, jump probabilities; what these lack to one is the chance to stay.
+    Transitions of a state to itself do nothing in continuous time and are part of staying in discrete time; they are
+    dropped, and so are transitions whose weight is zero whatever θ is. A state that is left with none is absorbing.
 
     Parameters
     ----------
@@ -62,7 +65,8 @@ class Graph:
     vectorized
         Whether the callback handles many states per call; see Notes.
     progress
-        Called now and then as ``progress(explored, found)``.
+        Called now and then as ``progress(explored, found)``. Without it, an exploration of more than two seconds reports to a
+        terminal or notebook, and says which entry of the state grows most.
     **kwargs
         Passed on to the callback.
 
@@ -78,7 +82,10 @@ class Graph:
       shape (t, p) or (p,).
 
     A state without transitions is absorbing. Without `ipv` the callback is first called with an array of shape (0, 0)
-    and returns ``(states, probabilities)``. It is called with at most 65,536 states at a time.
+    and returns ``(states, probabilities)``. It is called with at most 65,536 states at a time. Next states may be of any
+    integer type; long states of small numbers are handled most quickly as int8.
+
+    What a callback gave can be remembered for other processes: `SymbolicCache.graph`.
 
     Attributes
     ----------
@@ -136,18 +143,15 @@ class Graph:
             raise ValueError(f"max_states must be positive, not {max_states}")
         given = _given_names(param_names)
         bound = (lambda states: callback(states, **kwargs)) if kwargs else callback
-        explorer = (FrontierExplorer if vectorized else StateExplorer)(
-            bound,
-            parameterized=parameterized,
-            max_states=max_states,
-            n_params=None if given is None else len(given),
-            progress=progress,
+        reader = (FrontierReader if vectorized else CallbackReader)(
+            bound, parameterized=parameterized, n_params=None if given is None else len(given)
         )
+        explorer = Explorer(reader, max_states=max_states, progress=progress)
         self._set_raw(explorer.run(ipv), discrete=discrete, given=given, parameterized=parameterized)
 
     def _set_raw(
         self,
-        raw: RawTransitions,
+        raw: Transitions,
         *,
         discrete: bool,
         given: tuple[str, ...] | None,
@@ -173,6 +177,14 @@ class Graph:
         self.discrete = bool(discrete)
         self.param_names = names
         self._hash: str | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        arrays = (self.state_array, self.edge_ptr, self.edge_target, self.edge_slot, self.weights)
+        return {"arrays": arrays, "discrete": self.discrete, "param_names": self.param_names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # An array that was unpickled can be changed, so that it has to be owned again.
+        self._set(CanonicalArrays.of(*state["arrays"]), state["discrete"], state["param_names"])
 
     @classmethod
     def from_arrays(
@@ -200,7 +212,8 @@ class Graph:
         coefficients
             Shape (m, p); a weight is then ``weights[i] + coefficients[i] · theta``.
         initial
-            The row of the initial state, a mapping from rows to probabilities, or a probability for every row.
+            The row of the initial state, a mapping from rows to probabilities, or a probability for every row. Constant
+            probabilities must sum to one.
         discrete, param_names
             As for `Graph`.
 
@@ -215,7 +228,7 @@ class Graph:
         Graph(4 vertices, 3 edges, no parameters, continuous)
         """
         given = _given_names(param_names)
-        raw = raw_from_arrays(
+        raw = transitions_from_arrays(
             states, sources, targets, weights, coefficients, initial, None if given is None else len(given)
         )
         graph = cls.__new__(cls)
@@ -278,7 +291,7 @@ class Graph:
         GraphError
             If the graph has no such state.
         """
-        wanted = parse_state(state, self.state_length, "vertex_of")
+        wanted = parse_state(state, self.state_length)
         low, high = 1, self.vertices_length()
         for column, value in enumerate(wanted):
             part = self.state_array[low:high, column]
@@ -383,10 +396,13 @@ class Graph:
         A. Hobolth, A. Siri-Jégousse, M. Bladt (2019), Phase-type distributions in population genetics. Theoretical Population
         Biology 127, 16-32. https://doi.org/10.1016/j.tpb.2019.02.001
         """
-        # Imported here because it builds on graph, not the other way round.
-        from .evaluation.discretize import discretize
-
-        return discretize(self, rate, rewards)
+        if self.discrete:
+            raise GraphError("the graph is discrete already")
+        arrays = CanonicalArrays(self.state_array, self.edge_ptr, self.edge_target, self.edge_slot, self.weights)
+        names = names_with_rate(self.param_names, rate)
+        counted = Graph.__new__(Graph)
+        counted._set_raw(discretize(arrays, names, rate, rewards), discrete=True, given=names or None)
+        return counted, (counted.state_array[:, -1] == 1).astype(np.float64)
 
     @staticmethod
     def pmf_from_graph(graph: Graph, discrete: bool = False) -> Model:
@@ -442,11 +458,12 @@ def _place(parameter: Parameter, place: Mapping[str, int]) -> int:
     return place[parameter.name]
 
 
-def _resolve_names(raw: RawTransitions, given: tuple[str, ...] | None) -> tuple[str, ...]:
+def _resolve_names(raw: Transitions, given: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the names of the parameters, in the order of θ."""
     if given is not None:
         return given
-    declared = {p.names for expression in raw.expressions for p in expression.parameters()}
+    # By identity first: a tuple's hash is computed each time, over all of its names.
+    declared = set({id(p.names): p.names for p in parameters_of(raw.weights.expressions.values())}.values())
     longest = max(declared, key=len, default=())
     for names in declared:
         if longest[: len(names)] != names:

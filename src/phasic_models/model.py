@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .core.refusals import check_earned
 from .core.threads import thread_count
+from .elimination.plan import Plan
 from .errors import NumericalError
 from .evaluation.arguments import (
     MAX_JOINT,
@@ -25,10 +27,8 @@ from .evaluation.arguments import (
     check_transform_arguments,
 )
 from .evaluation.distribution import evaluate
-from .evaluation.engine import Plan
 from .evaluation.epochs import PiecewiseModel
 from .evaluation.quantile import quantiles
-from .evaluation.status import check_earned
 from .evaluation.transforms import KilledChain, RewardedChain
 
 if TYPE_CHECKING:
@@ -49,7 +49,11 @@ class Model:
     """A phase-type distribution whose rates are functions of a parameter vector θ.
 
     In every method `theta` has shape (p,) or (batch, p), and results gain a leading batch axis with it; a model without
-    parameters takes ``None`` or ``[]``. Times are in the unit of 1/rate, or whole steps if the model is discrete.
+    parameters takes ``None`` or ``[]``. What has labels is matched by the names of the parameters, and other labels
+    than those are an error: a mapping or named tuple (arrays as values are a batch), a structured array, a pandas Series
+    (its index) or DataFrame (its columns; rows are the batch), an xarray Dataset (its variables) or DataArray (a
+    coordinate), and a sequence of those (a batch). A pandas index that only counts 0, 1, … is no label. Times are in
+    the unit of 1/rate, or whole steps if the model is discrete.
     Rewards have shape (V,), in the order of `states`; those of the starting vertex and of absorbing vertices count
     for nothing. With rewards r, Y = Σ_v r_v T_v is meant, where T_v is the time (or number of steps) spent in v
     before absorption; without, the time until absorption. Absorption need not be certain: Y is then infinite where
@@ -152,7 +156,7 @@ class Model:
         rewards
             Shape (V,); None for the time until absorption. Whole numbers if the model is discrete.
         tol
-            Bound of the truncation error, relative to the value.
+            Bound of the error relative to the value, for values down to 1e-280 and up to 2e7 jumps; from 1e-12 to 0.1.
         max_steps
             Bound of the number of uniformization steps, about largest rate × largest time.
         n_threads
@@ -209,10 +213,7 @@ class Model:
         max_steps: int = DEFAULT_MAX_STEPS,
         n_threads: int | None = None,
     ) -> Floats:
-        """Return the survival function P(Y > t), to full relative accuracy also where it is small; otherwise as `pdf`.
-
-        Where repeated squaring serves a stiff model, relative accuracy ends at about 1e-140.
-        """
+        """Return the survival function P(Y > t), to relative accuracy `tol` down to 1e-280; otherwise as `pdf`."""
         return self._distribution("sf", theta, times, rewards, tol, max_steps, n_threads)
 
     def pdf_and_grad(
@@ -235,9 +236,9 @@ class Model:
 
         Notes
         -----
-        Parameters and errors as for `pdf`. Sensitivities are carried through the sweep of uniformization, so the
-        cost is 1 + p times that of the density; repeated squaring, which `pdf` uses for stiff models, is not
-        available here.
+        Parameters and errors as for `pdf`. Sensitivities are carried through the sweep of uniformization. The time
+        grows with p: measured 5.7 times that of the density for p = 1, 8.5 for p = 3, 19 for p = 20 and 52 for
+        p = 100. Repeated squaring, which `pdf` uses for stiff models, is not available here.
         """
         batch, is_batch = check_theta(theta, self.graph)
         at = check_times(times)
@@ -479,7 +480,8 @@ class Model:
             if not np.isfinite(sums).all():
                 raise NumericalError("the expectation of a reward is too large for a float")
             return sums
-        return self._scalar(self._moments(theta, 1, checked, n_threads), theta)
+        values, is_batch = self._moments(theta, 1, checked, n_threads)
+        return values[:, 0] if is_batch else float(values[0, 0])
 
     def moments(self, theta: Any, k: int, rewards: Any = None, *, n_threads: int | None = None) -> Floats:
         """Return the first `k` raw moments E[Y], …, E[Y^k], shape (k,) or (batch, k).
@@ -492,8 +494,8 @@ class Model:
         3.1.16; for discrete models the recursion over the first step.
         """
         count = check_count(k, "k", 1, MAX_MOMENT)
-        values = self._moments(theta, count, check_reward_vector(rewards, self.graph), n_threads)
-        return values if np.ndim(theta) == 2 else values[0]
+        values, is_batch = self._moments(theta, count, check_reward_vector(rewards, self.graph), n_threads)
+        return values if is_batch else values[0]
 
     def variance(self, theta: Any, rewards: Any = None, *, n_threads: int | None = None) -> Any:
         """Return Var[Y], a float or shape (batch,), right to 1e-9 of itself.
@@ -516,7 +518,7 @@ class Model:
             second = self._ones_if_none(check_reward_vector(rewards2, self.graph, "rewards2"))
             matrix = self.covariance_matrix(theta, np.stack([first, second]), n_threads=n_threads)
         value = matrix[..., 0, -1]
-        return value if np.ndim(theta) == 2 else float(value)
+        return value if value.ndim else float(value)
 
     def covariance_matrix(self, theta: Any, rewards: Any, *, n_threads: int | None = None) -> Floats:
         """Return the covariances of the sums of m rewards, shape (m, m) or (batch, m, m); rewards (m, V).
@@ -539,11 +541,11 @@ class Model:
 
         Errors as for `expectation`.
         """
-        batch, _ = check_theta(theta, self.graph)
+        batch, is_batch = check_theta(theta, self.graph)
         checked = np.atleast_2d(self._ones_if_none(check_rewards(rewards, self.graph)))
         check_count(checked.shape[0], "the number of rewards", 1, MAX_JOINT)
         values = self._plan.joint_moment(batch, np.ascontiguousarray(checked), thread_count(n_threads))
-        return self._scalar(values[:, None], theta)
+        return values if is_batch else float(values[0])
 
     def sojourn(self, theta: Any, *, n_threads: int | None = None) -> Floats:
         """Return the expected time (or number of steps) in each vertex, shape (V,) or (batch, V).
@@ -591,16 +593,12 @@ class Model:
         values, gradient = self._plan.moments_grad(batch, count, checked, thread_count(n_threads))
         return (values, gradient) if is_batch else (values[0], gradient[0])
 
-    def _moments(self, theta: Any, k: int, rewards: Floats | None, n_threads: int | None) -> Floats:
-        batch, _ = check_theta(theta, self.graph)
-        return self._plan.moments(batch, k, rewards, thread_count(n_threads))
+    def _moments(self, theta: Any, k: int, rewards: Floats | None, n_threads: int | None) -> tuple[Floats, bool]:
+        batch, is_batch = check_theta(theta, self.graph)
+        return self._plan.moments(batch, k, rewards, thread_count(n_threads)), is_batch
 
     def _ones_if_none(self, rewards: Floats | None) -> Floats:
         return np.ones(self.graph.vertices_length()) if rewards is None else rewards
-
-    @staticmethod
-    def _scalar(values: Floats, theta: Any) -> Any:
-        return values[:, 0] if np.ndim(theta) == 2 else float(values[0, 0])
 
     def __reduce__(self) -> tuple[Callable[..., Model], tuple[SymbolicDAG | Graph]]:
         # What was derived along the way is made again when it is asked for; an elimination travels along.

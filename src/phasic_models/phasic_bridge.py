@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import CompatibilityError, GraphError, ParameterError
+from .evaluation.arguments import check_theta
 from .graph import Graph
 from .statespace.explore import show_state
 from .statespace.expr import Expr, params
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from .dag import SymbolicDAG
     from .model import Model
-    from .statespace.expr import WeightTable
+    from .statespace.table import WeightTable
 
 __all__ = ["PHASIC_VERSIONS", "from_phasic", "to_phasic"]
 
@@ -276,9 +277,12 @@ def _theta(source: Graph, theta: npt.ArrayLike | None) -> npt.NDArray[np.float64
     if theta is None:
         # Only constants are read from the table then, so any value serves.
         return np.ones(source.param_length())
-    vector = np.asarray(theta, dtype=np.float64)
-    if vector.shape != (source.param_length(),) or not np.isfinite(vector).all():
-        raise ParameterError(f"theta must be {source.param_length()} finite numbers, not {theta!r}")
+    vectors, is_batch = check_theta(theta, source)
+    if is_batch:
+        raise ParameterError(
+            f"theta must be one vector of {source.param_length()} numbers, not a batch of {len(vectors)}"
+        )
+    vector: npt.NDArray[np.float64] = vectors[0]
     return vector
 
 

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -66,8 +67,9 @@ void test_set_clock(int64_t seconds, int64_t step) {
 
 /* ---- allocation ------------------------------------------------------------------------------------------------- */
 
-static int64_t outstanding = 0;
-static int64_t asked = 0;
+/* Several threads may ask for memory at a time; how it fails is set while there is one. */
+static _Atomic int64_t outstanding = 0;
+static _Atomic int64_t asked = 0;
 static int64_t fail_at = -1;
 static int fail_rest = 0;
 

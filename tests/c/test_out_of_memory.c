@@ -176,7 +176,7 @@ static void every_function(void) {
         CHECK(refuse_each(try_plan) == 3);
         CHECK(refuse_each(try_plan_without_pattern) == 2);
         CHECK(refuse_each(try_workspace) == 5);
-        CHECK(refuse_each(try_uniform) == 14);
+        CHECK(refuse_each(try_uniform) == 18);
         CHECK(refuse_each(try_moments) == 1);
         CHECK(refuse_each(try_joint) == 2);
         CHECK(refuse_each(try_covariance) >= 5);

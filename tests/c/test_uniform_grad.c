@@ -93,6 +93,83 @@ static void initial_probabilities(void) {
     }
 }
 
+/* Two of three with repair, one density in 10^6 mean repair times: closed form by the two eigenvalues, derivatives by balls. */
+static void many_jumps(void) {
+    const double failure[] = {3.0, 0.0};
+    const double repair[] = {0.0, 1.0};
+    const double second[] = {2.0, 0.0};
+    chain *c = chain_new(4, 2, 0);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    chain_edge(c, 1, 2, 0.0, failure);
+    chain_edge(c, 2, 1, 0.0, repair);
+    chain_edge(c, 2, 3, 0.0, second);
+    chain_plan(c);
+    pm_uniform *u = NULL;
+    REQUIRE(pm_uniform_new(c->plan, &u) == PM_OK);
+    const double theta[] = {1e-4, 1.0};
+    const double times[] = {1.0, 1e6};
+    double out[2];
+    double grad[4];
+    CHECK_INT(pm_uniform_grad(c->plan, c->one, u, 1, theta, 2, times, 1e-12, 10000000, out, grad, &where), PM_OK);
+    CHECK_CLOSE(out[0], 3.7919307127548344e-08, 1e-12);
+    CHECK_CLOSE(grad[0], 0.0007583068868423778, 1e-12);
+    CHECK_CLOSE(grad[1], -1.5849649661981004e-08, 1e-12);
+    CHECK_CLOSE(out[1], 5.647933327382736e-08, 1e-12);
+    CHECK_CLOSE(grad[2], 0.0010615801347723835, 1e-12);
+    CHECK_CLOSE(grad[3], -5.3065746869629985e-08, 1e-12);
+    pm_uniform_free(u);
+    chain_free(c);
+}
+
+/* A derivative may live on other numbers of jumps than the density: windows of their own, with a bound. */
+static void a_derivative_where_the_density_is_zero(void) {
+    const double x[] = {1.0};
+    chain *c = chain_new(4, 1, 0);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    chain_edge(c, 1, 2, 5.0, NULL);
+    chain_edge(c, 2, 1, 7.0, NULL);
+    chain_edge(c, 2, 3, 0.0, x);
+    chain_plan(c);
+    pm_uniform *u = NULL;
+    REQUIRE(pm_uniform_new(c->plan, &u) == PM_OK);
+    const double theta[] = {0.0};
+    const double times[] = {0.0, 0.1, 3.0, 100.0};
+    double out[4];
+    double grad[4];
+    CHECK_INT(pm_uniform_grad(c->plan, c->one, u, 1, theta, 4, times, 1e-12, 100000, out, grad, &where), PM_OK);
+    for (int i = 0; i < 4; i++) {
+        CHECK(out[i] == 0.0);
+        CHECK_CLOSE(grad[i], -expm1(-12.0 * times[i]) * 5.0 / 12.0, 1e-12);
+    }
+    pm_uniform_free(u);
+    chain_free(c);
+}
+
+/* All mass is absorbed in one step, but a derivative of what is left goes on. */
+static void no_mass_left(void) {
+    const double up[] = {1.0};
+    const double down[] = {-1.0};
+    chain *c = chain_new(4, 1, 1);
+    chain_edge(c, 0, 1, 1.0, NULL);
+    chain_edge(c, 1, 3, 0.0, up);
+    chain_edge(c, 1, 2, 1.0, down);
+    chain_edge(c, 2, 3, 0.25, NULL);
+    chain_plan(c);
+    pm_uniform *u = NULL;
+    REQUIRE(pm_uniform_new(c->plan, &u) == PM_OK);
+    const double theta[] = {1.0};
+    const double times[] = {0.0, 1.0, 2.0, 10.0, 100.0};
+    double out[5];
+    double grad[5];
+    CHECK_INT(pm_uniform_grad(c->plan, c->one, u, 1, theta, 5, times, 1e-12, 1000, out, grad, &where), PM_OK);
+    for (int i = 0; i < 5; i++) {
+        CHECK(out[i] == (i == 1 ? 1.0 : 0.0));
+        CHECK_CLOSE(grad[i], i == 0 ? 0.0 : i == 1 ? 1.0 : -0.25 * pow(0.75, times[i] - 2.0), 1e-13);
+    }
+    pm_uniform_free(u);
+    chain_free(c);
+}
+
 static void refused(void) {
     chain *c = chain_random(2, 5, 1, 0.3, 1, 0);
     pm_uniform *u = NULL;
@@ -117,6 +194,9 @@ int main(void) {
     RUN(exponential);
     RUN(random_chains);
     RUN(initial_probabilities);
+    RUN(many_jumps);
+    RUN(a_derivative_where_the_density_is_zero);
+    RUN(no_mass_left);
     RUN(refused);
     return test_end();
 }

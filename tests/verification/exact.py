@@ -9,15 +9,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import flint
+from rational import as_float, fraction, precision
 from strategies import Chain
-
-
-def fraction(x: float) -> flint.fmpq:
-    numerator, denominator = float(x).as_integer_ratio()
-    return flint.fmpq(numerator, denominator)
 
 
 class ExactChain:
@@ -270,24 +265,8 @@ class ExactChain:
             return float(pmf.mid()), float(cdf.mid()), float(sum(row, flint.arb(0)).mid())
 
 
-@contextmanager
-def precision(bits: int) -> Iterator[None]:
-    before = flint.ctx.prec
-    flint.ctx.prec = bits
-    try:
-        yield
-    finally:
-        flint.ctx.prec = before
-
-
 def relative_error(value: float, truth: flint.fmpq) -> float:
     """Return |value - truth| / |truth|, computed exactly."""
     if truth == 0:
         return 0.0 if value == 0.0 else math.inf
     return as_float(abs((fraction(value) - truth) / truth))
-
-
-def as_float(x: flint.fmpq) -> float:
-    """Return the nearest float or nearly so."""
-    with precision(100):
-        return float(flint.arb(x).mid())

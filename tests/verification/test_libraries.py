@@ -1,11 +1,13 @@
 """Every shipped model against an independent truth.
 
 The truths (`truth_*.py`) are built from the definitions or from the literature, by other means than the callbacks of
-the libraries. A model without a truth fails here: it may not call itself verified.
+the libraries. The truths of a library are in ``truth_<category>.py``. A model that calls itself verified fails here without
+one; a provisional model is skipped.
 """
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
 from pathlib import Path
@@ -13,18 +15,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import truth_coalescent
-import truth_queuing
-import truth_reliability
 
 from phasic_models.library import discover, load_library
 
 ROOT = Path(__file__).parents[2] / "libraries"
 LIBRARIES = {path.name: load_library(path) for path in discover(ROOT)}
-TRUTHS = {
-    "coalescent": truth_coalescent.TRUTH,
-    "queuing": truth_queuing.TRUTH,
-    "reliability": truth_reliability.TRUTH,
-}
+
+
+def truths_of(category):
+    """The laws of a library's models by their names; none where nobody has written them yet."""
+    module = f"truth_{category.replace('-', '_')}"
+    if not (Path(__file__).parent / f"{module}.py").is_file():
+        return {}
+    return importlib.import_module(module).TRUTH
+
+
+TRUTHS = {category: truths_of(category) for category in LIBRARIES}
 MODELS = [f"{category}/{name}" for category, library in LIBRARIES.items() for name in library.model_names]
 
 _models: dict[str, object] = {}
@@ -68,15 +74,19 @@ def curve(law, step, doublings):
 def test_every_model_has_a_truth():
     for category, library in LIBRARIES.items():
         verified = {model.name for model in library.models if model.status == "verified"}
-        assert verified <= set(TRUTHS[category]), f"{category}: verified, but not compared with anything"
+        missing = sorted(verified - set(TRUTHS[category]))
+        assert not missing, f"{category}: verified, but not in the TRUTH of truth_{category}.py: {', '.join(missing)}"
         assert set(TRUTHS[category]) <= set(library.model_names)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_model_agrees_with_independent_truth(name):
     category, _, short = name.partition("/")
-    model = model_of(name)
     spec = LIBRARIES[category].model(short)
+    if short not in TRUTHS[category]:
+        assert spec.status != "verified", f"{name}: verified, but not in the TRUTH of truth_{category}.py"
+        pytest.skip(f"{name} is {spec.status}: truth_{category}.py has no truth for it")
+    model = model_of(name)
     for number, theta in enumerate(thetas(name)):
         law = TRUTHS[category][short](theta)
         mean = law.mean()

@@ -1,11 +1,12 @@
 """Find models by name: ``category/model`` in the libraries of every cache layer.
 
-A library is a folder ``symbolic/<category>/`` with a ``manifest.json``. A model that is asked for by its full name is
-opened by its path, without reading the manifest; the manifests serve bare names, hashes and listings.
+A library is a folder ``symbolic/<category>/`` with a ``manifest.json``, which is remembered until the file changes. A
+model is only opened where manifest, metadata and model file agree on what it is; see `identity`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import warnings
@@ -14,22 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import FormatError, ModelNotFoundError
-from . import listing, prefix
-from .entries import CacheWarning, Stamp, is_hash, stamp
+from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, category_problem, name_problem
+from . import prefix
+from .entries import CacheWarning, Stamp, entry_folders, is_hash, stamp
+from .identity import listed, of_entry
 
 if TYPE_CHECKING:
     from ..dag import SymbolicDAG
     from ..formats import Manifest, ManifestModel, ModelMeta
     from ..model import Model
+    from .identity import Identity
     from .prefix import Layer
-
-MANIFEST = "manifest.json"
-#: The engine's own file first: it needs no parse.
-READABLE = (".safetensors", ".json")
-# Nothing here can leave the library's folder: no separators, no leading dot.
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
-#: In a root: the libraries of a layer whose folder takes long to list.
-NOTE = "libraries.json"
 
 
 class Library(NamedTuple):
@@ -54,10 +50,15 @@ class Located(NamedTuple):
 
     def path(self, suffix: str) -> Path:
         """Path of one of the model's files; exported libraries name them by hash."""
-        by_name = self.library.folder / (self.model.name + suffix)
-        if not _PART.match(self.model.name) or not by_name.is_file():
-            by_hash = self.library.folder / (self.model.hash + suffix)
-            if is_hash(self.model.hash) and by_hash.is_file():
+        return self.library.folder / (self.base.name + suffix)
+
+    @property
+    def base(self) -> Path:
+        """Path of the model's files, without suffix."""
+        by_name = self.library.folder / self.model.name
+        if is_hash(self.model.hash) and not _has_files(by_name):
+            by_hash = self.library.folder / self.model.hash
+            if _has_files(by_hash):
                 return by_hash
         return by_name
 
@@ -70,25 +71,28 @@ class Found(NamedTuple):
     layer: Layer
     name: str
     category: str | None
+    meta: ModelMeta | None = None
 
 
-_manifests: dict[Path, tuple[Stamp, Manifest | None]] = {}
+_manifests: dict[Path, tuple[Stamp, Manifest | FormatError]] = {}
 
 
 def forget() -> None:
     """Drop what is remembered of the layers; called after a library was placed or removed."""
     _manifests.clear()
-    listing.forget()
 
 
 def categories(layer: Layer) -> list[str]:
     """List the folders of one layer that may be libraries, by name."""
-    names = listing.subfolders(layer.symbolic, layer.root / NOTE, keep=layer.writable)
-    return [name for name in names if _PART.match(name)]
+    names: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(layer.symbolic) as items:
+        names = [item.name for item in items if item.is_dir() and category_problem(item.name) is None]
+    return sorted(names)
 
 
-def _manifest(folder: Path, category: str) -> Manifest | None:
-    path = folder / category / MANIFEST
+def _read_manifest(folder: Path) -> Manifest | FormatError | None:
+    """Return the manifest of a folder, or why it cannot be read; None where there is none."""
+    path = folder / MANIFEST_NAME
     seen = stamp(path)
     if seen is None:
         _manifests.pop(path, None)
@@ -98,17 +102,15 @@ def _manifest(folder: Path, category: str) -> Manifest | None:
         return remembered[1]
     from ..formats import read_manifest
 
+    found: Manifest | FormatError
     try:
-        manifest = read_manifest(path)
-    except (FormatError, OSError) as error:
-        warnings.warn(
-            f"skipped the library in {path.parent}: {error}. `ptd-cache verify` checks what is installed; reinstall it",
-            CacheWarning,
-            stacklevel=2,
-        )
-        manifest = None
-    _manifests[path] = (seen, manifest)
-    return manifest
+        found = read_manifest(path)
+    except FormatError as error:
+        found = error
+    except OSError as error:
+        found = FormatError(f"{path}: cannot be read: {error.strerror or error}")
+    _manifests[path] = (seen, found)
+    return found
 
 
 def libraries(
@@ -125,9 +127,17 @@ def libraries(
     """
     for layer in prefix.layers(cache_dir) if layers is None else layers:
         for category in categories(layer):
-            manifest = _manifest(layer.symbolic, category)
-            if manifest is not None:
-                yield Library(category, layer.symbolic / category, layer, manifest)
+            folder = layer.symbolic / category
+            manifest = _read_manifest(folder)
+            if isinstance(manifest, FormatError):
+                warnings.warn(
+                    f"skipped the library in {folder}: {manifest}. `ptd-cache verify` checks what is installed; "
+                    "reinstall it",
+                    CacheWarning,
+                    stacklevel=2,
+                )
+            elif manifest is not None:
+                yield Library(category, folder, layer, manifest)
 
 
 def models(*, cache_dir: str | os.PathLike[str] | None = None, layers: list[Layer] | None = None) -> Iterator[Located]:
@@ -196,7 +206,8 @@ def load_model(name: str, *, cache_dir: str | os.PathLike[str] | None = None) ->
     CompatibilityError
         The library was made for other versions of phasic or phasic-models than the installed ones.
     FormatError
-        Every copy found is corrupt or of an unknown format.
+        Every copy found is corrupt, of an unknown format, or not what its manifest and metadata say: another graph, other
+        names of parameters, other versions.
 
     Examples
     --------
@@ -214,26 +225,27 @@ def load_model(name: str, *, cache_dir: str | os.PathLike[str] | None = None) ->
 def find_model(name: str, layers: list[Layer]) -> Found:
     """Find and open a model; see :func:`load_model` for names and exceptions."""
     parts = name.split("/") if isinstance(name, str) else []
-    if len(parts) not in (1, 2) or not all(_PART.match(part) for part in parts):
+    if len(parts) not in (1, 2) or any(name_problem(part) for part in parts):
         raise ModelNotFoundError(
             f"{name!r} is not a model's name; write category/model, as in 'coalescent/n_samples_10'. "
             "list_models() and `ptd-cache list` show what is installed"
         )
     if len(parts) == 1:
         if is_hash(name):
-            return _load_hash(name, layers)
+            found = _load_hash(name, layers)
+            if found.meta is not None:
+                _check_use(found.meta, found.base)
+            return found
         parts = list(_complete(name, layers))
     failures: list[FormatError] = []
     for layer in layers:
-        base = layer.symbolic / parts[0] / parts[1]
-        dag = open_checked(base, failures)
-        if dag is None and (alias := _alias(layer, *parts)) is not None:
-            base = alias
-            dag = open_checked(base, failures)
-        if dag is not None:
+        opened = _in_layer(layer, parts[0], parts[1], failures)
+        if opened is not None:
             for failure in failures:
                 warnings.warn(f"passed over a corrupt file: {failure}", CacheWarning, stacklevel=3)
-            return Found(dag, base, layer, "/".join(parts), parts[0])
+            if opened.meta is not None:
+                _check_use(opened.meta, opened.base)
+            return opened
     if failures:
         listed = "\n".join(f"  {failure}" for failure in failures)
         raise FormatError(
@@ -243,30 +255,67 @@ def find_model(name: str, layers: list[Layer]) -> Found:
     raise _not_found("/".join(parts), layers)
 
 
-def open_checked(base: Path, failures: list[FormatError]) -> SymbolicDAG | None:
-    """Open a model's file after a look at ``<base>.meta``; parameters and result as for :func:`open_unchecked`.
+def _in_layer(layer: Layer, category: str, name: str, failures: list[FormatError]) -> Found | None:
+    """Open a model of one layer's library; None where it is not there, or not intact, which is added to `failures`."""
+    folder = layer.symbolic / category
+    manifest = _read_manifest(folder)
+    if isinstance(manifest, FormatError):
+        failures.append(manifest)
+        return None
+    located = None if manifest is None else _located(Library(category, folder, layer, manifest), name)
+    if located is None:
+        if _has_files(folder / name):
+            why = "there is no manifest.json beside it" if manifest is None else "the manifest.json does not list it"
+            failures.append(FormatError(f"{folder / name}.*: {why}, so nothing says what these files should hold"))
+        return None
+    opened = open_listed(located, failures)
+    return None if opened is None else opened._replace(name=f"{category}/{name}")
 
-    Raises
-    ------
-    CompatibilityError
-        The metadata says that the model does not fit the installed versions.
+
+def open_listed(located: Located, failures: list[FormatError]) -> Found | None:
+    """Open a model of a library, if manifest, metadata and file agree on what it is.
+
+    Parameters
+    ----------
+    located
+        The model.
+    failures
+        Collects the errors of files that are missing, cannot be used or contradict the others.
     """
+    base = located.base
+    try:
+        meta, identity = listed(located.library.manifest, located.model, base)
+    except FormatError as error:
+        failures.append(error)
+        return None
+    except OSError as error:
+        failures.append(FormatError(f"{base}.meta: cannot be read: {error.strerror or error}"))
+        return None
+    before = len(failures)
+    dag = open_unchecked(base, failures, identity)
+    if dag is None:
+        if len(failures) == before:
+            failures.append(FormatError(f"{base}.safetensors, .json: missing; the manifest.json lists the model"))
+        return None
+    return Found(dag, base, located.library.layer, located.name, located.library.category, meta)
+
+
+def _has_files(base: Path) -> bool:
+    return any(os.path.isfile(f"{base}{suffix}") for suffix in MODEL_SUFFIXES)  # noqa: PTH113 - a path object costs more
+
+
+def _check_use(meta: ModelMeta, base: Path) -> None:
+    """Refuse what does not fit the installed versions, and warn of what was retracted."""
     from .. import compat
 
-    path = base.parent / (base.name + ".meta")
-    meta = _read_meta(path)
-    dag = open_unchecked(base, failures, None if meta is None else meta.graph_hash)
-    if dag is None or meta is None:
-        return dag
-    compat.check(meta, source=str(path))
+    compat.check(meta, source=f"{base}.meta")
     if meta.status == "retracted":
         reason = f": {meta.retraction}" if meta.retraction is not None else ""
         warnings.warn(f"the model {meta.model_name} was retracted by its authors{reason}", UserWarning, stacklevel=4)
-    return dag
 
 
-def open_unchecked(base: Path, failures: list[FormatError], graph_hash: str | None = None) -> SymbolicDAG | None:
-    """Open ``<base>.safetensors``, else ``<base>.json``.
+def open_unchecked(base: Path, failures: list[FormatError], identity: Identity | None = None) -> SymbolicDAG | None:
+    """Open ``<base>.safetensors``, else ``<base>.json``, whatever the versions that it was made for.
 
     Parameters
     ----------
@@ -274,8 +323,8 @@ def open_unchecked(base: Path, failures: list[FormatError], graph_hash: str | No
         Path without suffix.
     failures
         Collects the errors of files that exist and cannot be used.
-    graph_hash
-        The hash that the graph must have; another one belongs to another model, whose file was put in this place.
+    identity
+        What the file must hold; anything else is another model, whose file was put in this place.
 
     Returns
     -------
@@ -284,10 +333,10 @@ def open_unchecked(base: Path, failures: list[FormatError], graph_hash: str | No
     """
     from .. import formats
 
-    for suffix in READABLE:
+    for suffix in MODEL_SUFFIXES:
         path = base.parent / (base.name + suffix)
         try:
-            dag = formats.open_dag(path)
+            dag = formats.open_dag(path, format_version=None if identity is None else identity.format_version)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except FormatError as error:
@@ -295,40 +344,23 @@ def open_unchecked(base: Path, failures: list[FormatError], graph_hash: str | No
         except OSError as error:
             failures.append(FormatError(f"{path}: cannot be read: {error.strerror or error}"))
         else:
-            if graph_hash is None or dag.content_hash() == graph_hash:
+            problem = None if identity is None else identity.problem(dag, path)
+            if problem is None:
                 return dag
-            failures.append(
-                FormatError(
-                    f"{path}: holds another model: its graph hash is {dag.content_hash()}, and {base.name}.meta says {graph_hash}"
-                )
-            )
+            failures.append(FormatError(problem))
     return None
 
 
-def _read_meta(path: Path) -> ModelMeta | None:
-    from .. import formats
-
-    try:
-        return formats.read_meta(path)
-    except FileNotFoundError:
+def _located(library: Library, name: str) -> Located | None:
+    """Find a model by its name in the manifest, or, where files are named by hash, by the name in its metadata."""
+    for model in library.manifest.models:
+        if model.name == name:
+            return Located(library, model)
+    if _has_files(library.folder / name):
         return None
-    except (FormatError, OSError) as error:
-        # The numbers do not depend on the metadata; the warning says that the check of versions was not possible.
-        warnings.warn(f"compatibility not checked: {error}", CacheWarning, stacklevel=5)
-        return None
-
-
-def _alias(layer: Layer, category: str, name: str) -> Path | None:
-    """Path without suffix of a model whose files are named by hash, as an exported library names them."""
-    manifest = _manifest(layer.symbolic, category)
-    if manifest is None:
-        return None
-    library = Library(category, layer.symbolic / category, layer, manifest)
-    for model in manifest.models:
-        if name == model.name or (is_hash(model.hash) and name == _meta_name(library.folder / (model.hash + ".meta"))):
-            path = Located(library, model).path(".meta")
-            if path.stem != name:
-                return path.with_suffix("")
+    for model in library.manifest.models:
+        if is_hash(model.hash) and name == _meta_name(library.folder / (model.hash + ".meta")):
+            return Located(library, model)
     return None
 
 
@@ -344,14 +376,21 @@ def _meta_name(path: Path) -> str | None:
 def _load_hash(key: str, layers: list[Layer]) -> Found:
     failures: list[FormatError] = []
     for layer in layers:
-        dag = open_checked(layer.symbolic / key, failures)
-        if dag is not None:
-            return Found(dag, layer.symbolic / key, layer, key, None)
+        for folder in entry_folders(layer.symbolic, key):
+            base = folder / key
+            if not _has_files(base):
+                continue
+            try:
+                dag = open_unchecked(base, failures, of_entry(base))
+            except (FormatError, OSError) as error:
+                failures.append(FormatError(f"{error}. Remove this entry: SymbolicCache().remove({key!r})"))
+                continue
+            if dag is not None:
+                return Found(dag, base, layer, key, None)
     for located in find_by_hash(key, layers):
-        base = located.path(".meta").with_suffix("")
-        dag = open_checked(base, failures)
-        if dag is not None:
-            return Found(dag, base, located.library.layer, located.name, located.library.category)
+        found = open_listed(located, failures)
+        if found is not None:
+            return found
     if failures:
         raise failures[0]
     raise ModelNotFoundError(f"no cache layer holds the graph hash {key}; searched:\n{prefix.describe(layers)}")
@@ -387,3 +426,33 @@ def _not_found(name: str, layers: list[Layer]) -> ModelNotFoundError:
         lines.append(f"install its library with: pixi add phasic-models-{wanted}   or: ptd-cache install {wanted}")
     lines.append(f"searched:\n{prefix.describe(layers)}")
     return ModelNotFoundError("\n".join(lines))
+
+
+def library_folders(layers: list[Layer], *, hidden: bool = False) -> list[tuple[str, Path, Layer]]:
+    """List category, folder and layer of every folder with a manifest, readable or not, in look-up order."""
+    found: list[tuple[str, Path, Layer]] = []
+    seen: set[str] = set()
+    for layer in layers:
+        for category in categories(layer):
+            folder = layer.symbolic / category
+            if (hidden or category not in seen) and (folder / MANIFEST_NAME).exists():
+                seen.add(category)
+                found.append((category, folder, layer))
+    return found
+
+
+def library_folder(category: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of an installed library, at its first place.
+
+    Raises
+    ------
+    ModelNotFoundError
+        It is not installed.
+    """
+    layers = prefix.layers(cache_dir)
+    for name, folder, _ in library_folders(layers):
+        if name == category:
+            return folder
+    raise ModelNotFoundError(
+        f"the library {category!r} is not installed; ptd-cache install {category}; searched:\n{prefix.describe(layers)}"
+    )

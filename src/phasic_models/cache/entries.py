@@ -1,8 +1,9 @@
 """The user's own cache entries, as bytes in a folder: write, mark as used, set aside, remove, keep below a size.
 
-An entry is up to three files, ``<hash>.json``, ``<hash>.meta`` and ``<hash>.safetensors``, directly in ``symbolic/``.
-Each file is complete and checkable by itself and two writers of one hash write the same content, so no reader needs a
-lock and any subset that a killed writer leaves is still right.
+An entry is up to three files, ``<hash>.json``, ``<hash>.meta`` and ``<hash>.safetensors``, in ``symbolic/entries/``, and
+there in a folder that is named by the first two digits. Files directly in ``symbolic/``, where earlier versions put them, are
+read as well. Each file is complete and checkable by itself and two writers of one hash write the same content, so no
+reader needs a lock and any subset that a killed writer leaves is still right.
 
 What this cache wrote itself has an empty marker ``own/<hash>`` beside ``symbolic/``; the marker's time is the entry's
 last use. Eviction goes by the markers, so it can neither touch an installed library nor files that somebody put there
@@ -20,11 +21,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..formats.files import TEMPORARY_PREFIX, write_atomic
+from ..files.atomic import TEMPORARY_PREFIX, write_atomic
+from ..files.names import ENTRIES_FOLDER, FILE_SUFFIXES, MODEL_SUFFIXES, SYMBOLIC_FOLDER
 
-#: In the order of writing: what is left by a killed writer is never taken for more than it is.
-SUFFIXES = (".meta", ".json", ".safetensors")
 MARKER_FOLDER = "own"
+#: Remembered graphs, ``<key of the callback>.safetensors``; they have markers like entries, and are evicted like them.
+GRAPH_FOLDER = "graphs"
 SET_ASIDE_SUFFIX = ".corrupt"
 #: A writer that is alive has renamed its temporary file long before this many seconds have passed.
 ABANDONED_AFTER = 3600.0
@@ -60,6 +62,30 @@ def stamp(path: Path) -> Stamp | None:
     return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+def entry_folders(symbolic: Path, key: str) -> tuple[Path, Path]:
+    """Return the folders that may hold an entry's files: the one that is written to, and that of earlier versions."""
+    return symbolic / ENTRIES_FOLDER / key[:2], symbolic
+
+
+def entry_file(symbolic: Path, key: str, suffix: str) -> Path:
+    """Return the path of one file of an entry: where it is, or else where it would be written."""
+    new, old = (folder / (key + suffix) for folder in entry_folders(symbolic, key))
+    return old if stamp(new) is None and stamp(old) is not None else new
+
+
+def stored_keys(symbolic: Path) -> Iterator[str]:
+    """Yield the hashes of the entries that have a model file in a layer, in no particular order; some of them twice."""
+    folders = [symbolic]
+    with contextlib.suppress(OSError), os.scandir(symbolic / ENTRIES_FOLDER) as items:
+        folders += [Path(item.path) for item in items if item.is_dir()]
+    for folder in folders:
+        with contextlib.suppress(OSError), os.scandir(folder) as items:
+            for item in items:
+                stem, dot, suffix = item.name.partition(".")
+                if is_hash(stem) and dot + suffix in MODEL_SUFFIXES:
+                    yield stem
+
+
 class EntryStore:
     """The entries that this user's cache wrote below one root.
 
@@ -71,15 +97,37 @@ class EntryStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.folder = root / "symbolic"
+        self.folder = root / SYMBOLIC_FOLDER
+        self.graphs = root / GRAPH_FOLDER
         self._markers = root / MARKER_FOLDER
         # A heap of (last use, hash) as the last scan saw it; checked again before anything is removed.
         self._oldest: list[tuple[int, str]] = []
         self._bytes: int | None = None
 
     def path(self, key: str, suffix: str) -> Path:
-        """Path of one file of an entry."""
-        return self.folder / (key + suffix)
+        """Path of one file of an entry: where it is, or else where it is written."""
+        return entry_file(self.folder, key, suffix)
+
+    def graph_path(self, key: str) -> Path:
+        """Path of the graph that is remembered under the key of a callback."""
+        return self.graphs / (key + ".safetensors")
+
+    def put_graph(self, key: str, data: bytes) -> None:
+        """Write a remembered graph; as `put`."""
+        self._prepare(self.graphs)
+        write_atomic(self.graph_path(key), data)
+        self._mark(key, len(data))
+
+    def _paths(self, key: str) -> list[Path]:
+        """All places of the files under a key, those of earlier versions too, the model files first."""
+        folders = entry_folders(self.folder, key)
+        files = [folder / (key + suffix) for folder in folders for suffix in reversed(FILE_SUFFIXES)]
+        return [self.graph_path(key), *files]
+
+    def _mark(self, key: str, size: int) -> None:
+        (self._markers / key).touch()
+        if self._bytes is not None:
+            self._bytes += size
 
     def put(self, key: str, files: Mapping[str, bytes | str]) -> None:
         """Write an entry's files, each atomically, and mark it as this cache's own.
@@ -89,17 +137,16 @@ class EntryStore:
         OSError
             The disk is full or the folder is not writable. No torn file is left.
         """
-        self._prepare()
-        for suffix in SUFFIXES:
+        folder = entry_folders(self.folder, key)[0]
+        self._prepare(folder)
+        for suffix in FILE_SUFFIXES:
             if suffix in files:
-                write_atomic(self.path(key, suffix), files[suffix])
-        (self._markers / key).touch()
-        if self._bytes is not None:
-            self._bytes += sum(len(data.encode()) if isinstance(data, str) else len(data) for data in files.values())
+                write_atomic(folder / (key + suffix), files[suffix])
+        self._mark(key, sum(len(data.encode()) if isinstance(data, str) else len(data) for data in files.values()))
 
-    def _prepare(self) -> None:
+    def _prepare(self, folder: Path) -> None:
         created = not self.root.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._markers.mkdir(exist_ok=True)
         if created:
             with contextlib.suppress(OSError):
@@ -121,7 +168,7 @@ class EntryStore:
 
     def size(self, key: str) -> int:
         """Bytes of an entry's files; 0 where there are none."""
-        return sum(status.size for suffix in SUFFIXES if (status := stamp(self.path(key, suffix))) is not None)
+        return sum(status.size for path in self._paths(key) if (status := stamp(path)) is not None)
 
     def set_aside(self, path: Path, seen: Stamp | None) -> bool:
         """Rename a file that turned out to be corrupt, so that the next look-up misses and its owner can inspect it.
@@ -150,8 +197,7 @@ class EntryStore:
         """Remove an entry and return the bytes freed. A file that cannot be removed is left, with its marker."""
         freed = 0
         complete = True
-        for suffix in reversed(SUFFIXES):
-            path = self.path(key, suffix)
+        for path in self._paths(key):
             try:
                 size = path.stat().st_size
                 path.unlink()
@@ -245,9 +291,14 @@ class EntryStore:
 
         def orphan(item: os.DirEntry[str]) -> bool:
             old = now - item.stat(follow_symlinks=False).st_mtime >= older_than
-            return old and not any(self.path(item.name, suffix).exists() for suffix in SUFFIXES)
+            return old and not any(stamp(path) is not None for path in self._paths(item.name))
 
-        return _matching(self.root, abandoned) + _matching(self.folder, abandoned) + _matching(self._markers, orphan)
+        folders = [self.root, self.folder, self.graphs, *sorted((self.folder / ENTRIES_FOLDER).glob("*/"))]
+        return [path for folder in folders for path in _matching(folder, abandoned)] + _matching(self._markers, orphan)
+
+    def remembered(self) -> list[str]:
+        """Keys of the remembered graphs."""
+        return [path.stem for path in _matching(self.graphs, lambda item: is_hash(Path(item.name).stem))]
 
 
 def _matching(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:

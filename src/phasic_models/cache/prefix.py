@@ -23,11 +23,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from ..files.names import PREFIX_FOLDER, SYMBOLIC_FOLDER
+
 CACHE_DIR_VARIABLE = "PHASIC_CACHE_DIR"
 SHARED_DIRS_VARIABLE = "PHASIC_SHARED_CACHE_DIRS"
-PREFIX_FOLDER = ("share", "phasic_cache")
 HOME_FOLDER = ".phasic_cache"
-SYMBOLIC_FOLDER = "symbolic"
 
 
 class Layer(NamedTuple):
@@ -93,9 +93,9 @@ def layers(explicit: str | os.PathLike[str] | None = None) -> list[Layer]:
     if environment.get(CACHE_DIR_VARIABLE):
         candidates.append((_explicit_root(environment[CACHE_DIR_VARIABLE]), CACHE_DIR_VARIABLE))
     own = candidates[0][0] if candidates else _home()
-    candidates.append((_absolute(sys.prefix).joinpath(*PREFIX_FOLDER), "sys.prefix"))
+    candidates.append((_absolute(sys.prefix) / PREFIX_FOLDER, "sys.prefix"))
     if environment.get("CONDA_PREFIX"):
-        candidates.append((_absolute(environment["CONDA_PREFIX"]).joinpath(*PREFIX_FOLDER), "CONDA_PREFIX"))
+        candidates.append((_absolute(environment["CONDA_PREFIX"]) / PREFIX_FOLDER, "CONDA_PREFIX"))
     for shared in environment.get(SHARED_DIRS_VARIABLE, "").split(os.pathsep):
         if shared:
             candidates.append((_explicit_root(shared), SHARED_DIRS_VARIABLE))

@@ -37,5 +37,5 @@ def _root(
     """Install, inspect, evaluate, check and publish libraries of phase-type models."""
 
 
-for group in (libraries, models, checks):
-    group.register(app)
+for name, command in {**libraries.COMMANDS, **models.COMMANDS, **checks.COMMANDS}.items():
+    app.command(name)(command)

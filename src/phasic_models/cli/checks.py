@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import CacheDir, InstalledLibraries, Json, complete_library
-from .output import FOUND_PROBLEMS, command, size_text, write_json, write_table
+from .output import FOUND_PROBLEMS, command, emit, size_text, write_table
+
+if TYPE_CHECKING:
+    from ..upkeep.compatibility import Compatibility
+    from ..upkeep.doctor import Check
+    from ..upkeep.pruning import Removable
 
 
 @command
@@ -30,7 +36,7 @@ def verify(
 
         ptd-cache verify --all --json
     """
-    from ..cache.maintenance import verify as check
+    from ..upkeep.verify import verify as check
 
     results = []
     for result in check(libraries, everything=everything, cache_dir=cache_dir):
@@ -40,9 +46,8 @@ def verify(
             typer.echo(f"{state}\t{result.name}\t{result.files} files\t{size_text(result.bytes)}\t{result.folder}")
             for problem in result.problems:
                 typer.echo(f"  {problem}", err=True)
-    if json_:
-        write_json(results)
-    elif not results:
+    emit(results, json_, "")
+    if not (results or json_):
         typer.echo("nothing is installed", err=True)
     damaged = [result for result in results if result.problems]
     if damaged:
@@ -60,12 +65,16 @@ def validate(cache_dir: CacheDir = None, json_: Json = False) -> None:
 
         ptd-cache validate
     """
-    from ..cache.maintenance import compatibility
+    from ..upkeep.compatibility import compatibility
 
     rows = compatibility(cache_dir=cache_dir)
-    if json_:
-        write_json(rows)
-    elif rows:
+    emit(rows, json_, lambda: _show_compatibility(rows))
+    if not all(row.fits for row in rows):
+        raise typer.Exit(FOUND_PROBLEMS)
+
+
+def _show_compatibility(rows: list[Compatibility]) -> None:
+    if rows:
         write_table(
             ("library", "version", "requires", "installed", "", "mend with"),
             [
@@ -78,8 +87,6 @@ def validate(cache_dir: CacheDir = None, json_: Json = False) -> None:
                 typer.echo(f"{row.category}: {row.reason}", err=True)
     else:
         typer.echo("no library is installed", err=True)
-    if not all(row.fits for row in rows):
-        raise typer.Exit(FOUND_PROBLEMS)
 
 
 @command
@@ -99,12 +106,13 @@ def prune(
 
         ptd-cache prune --max-size-gb 2
     """
-    from ..cache.maintenance import prune as sweep
+    from ..upkeep.pruning import prune as sweep
 
     swept = sweep(dry_run=dry_run, max_size_gb=max_size_gb, cache_dir=cache_dir)
-    if json_:
-        write_json({"dry_run": dry_run, "items": swept})
-        return
+    emit({"dry_run": dry_run, "items": swept}, json_, lambda: _show_removed(swept, dry_run))
+
+
+def _show_removed(swept: list[Removable], dry_run: bool) -> None:
     for item in swept:
         typer.echo(f"{'would remove' if dry_run else 'removed'}\t{item.path}\t{size_text(item.bytes)}\t{item.why}")
     total = size_text(sum(item.bytes for item in swept))
@@ -132,29 +140,18 @@ def path(
         ptd-cache path --all
     """
     from ..cache import prefix
-    from ..cache.maintenance import library_folder
+    from ..cache.catalogue import library_folder
 
     if library is not None:
         folder = library_folder(library, cache_dir=cache_dir)
-        if json_:
-            write_json({"library": library, "path": folder})
-        else:
-            typer.echo(folder)
+        emit({"library": library, "path": folder}, json_, str(folder))
     elif all_:
         layers = prefix.layers(cache_dir)
-        if json_:
-            write_json(layers)
-        else:
-            write_table(
-                ("folder", "origin", "writable"),
-                [(layer.symbolic, layer.origin, "yes" if layer.writable else "") for layer in layers],
-            )
+        rows = [(layer.symbolic, layer.origin, "yes" if layer.writable else "") for layer in layers]
+        emit(layers, json_, lambda: write_table(("folder", "origin", "writable"), rows))
     else:
         folder = prefix.writable_layer(cache_dir).symbolic
-        if json_:
-            write_json({"path": folder})
-        else:
-            typer.echo(folder)
+        emit({"path": folder}, json_, str(folder))
 
 
 @command
@@ -174,14 +171,10 @@ def migrate(
 
         ptd-cache migrate old_models --output new_models
     """
-    from ..cache.migration import migrate as convert
+    from ..upkeep.migration import migrate as convert
 
     results = convert(paths, output_dir=output_dir, dry_run=dry_run)
-    if json_:
-        write_json(results)
-        return
-    for result in results:
-        typer.echo(f"{result.state}\t{result.path}\t{result.text}")
+    emit(results, json_, "\n".join(f"{result.state}\t{result.path}\t{result.text}" for result in results))
 
 
 @command
@@ -192,28 +185,26 @@ def doctor(cache_dir: CacheDir = None, json_: Json = False) -> None:
 
         ptd-cache doctor
     """
-    from ..cache.maintenance import examine
+    from ..upkeep.doctor import examine
 
     findings = examine(cache_dir=cache_dir)
-    if json_:
-        write_json(findings)
-    else:
-        colours = {"ok": "green", "note": "yellow", "problem": "red"}
-        for finding in findings:
-            typer.secho(f"{finding.level:<8}", fg=colours[finding.level], nl=False)
-            typer.echo(f"{finding.subject}: {finding.text}")
+    emit(findings, json_, lambda: _show_findings(findings))
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(FOUND_PROBLEMS)
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the application."""
-    for name, function in (
-        ("verify", verify),
-        ("validate", validate),
-        ("prune", prune),
-        ("path", path),
-        ("migrate", migrate),
-        ("doctor", doctor),
-    ):
-        app.command(name)(function)
+def _show_findings(findings: list[Check]) -> None:
+    colours = {"ok": "green", "note": "yellow", "problem": "red"}
+    for finding in findings:
+        typer.secho(f"{finding.level:<8}", fg=colours[finding.level], nl=False)
+        typer.echo(f"{finding.subject}: {finding.text}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "verify": verify,
+    "validate": validate,
+    "prune": prune,
+    "path": path,
+    "migrate": migrate,
+    "doctor": doctor,
+}

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import LibraryError, ModelNotFoundError, ParameterError
 from .options import CacheDir, Index, Json, Offline, complete_library
-from .output import command, size_text, write_json, write_table
+from .output import command, emit, size_text, write_table
+
+if TYPE_CHECKING:
+    from ..cache.catalogue import Located
+    from ..remote.search import Hit
 
 
 @command
@@ -31,23 +36,26 @@ def install(
 
         ptd-cache install coalescent --index https://models.example.org/index.json
     """
-    from ..cloud_cache import install_model_library
-    from ..remote.index import parse_requirement
+    from ..progress import reporting
+    from ..remote.choosing import parse_requirement
+    from ..remote.index_sources import index_addresses
+    from ..remote.installing import install_from_index
+    from ..remote.options import TransferOptions
 
     # All of them before the first is fetched: a typing error in the second is known at once.
-    for library in libraries:
-        try:
-            parse_requirement(library)
-        except LibraryError as error:
-            raise ParameterError(str(error)) from None
+    try:
+        requirements = [parse_requirement(library) for library in libraries]
+    except LibraryError as error:
+        raise ParameterError(str(error)) from None
+    addresses, options = index_addresses(index or None), TransferOptions.from_environment(offline)
     results = []
-    for library in libraries:
-        done = install_model_library(library, index=index or None, cache_dir=cache_dir, offline=offline)
+    for requirement in requirements:
+        with reporting(None) as progress:
+            done = install_from_index(requirement, addresses, options=options, cache_dir=cache_dir, progress=progress)
         results.append(done)
         if not json_:
             _report_install(done)
-    if json_:
-        write_json(results)
+    emit(results, json_, "")
 
 
 def _report_install(done: Any) -> None:
@@ -80,15 +88,13 @@ def import_(
 
         ptd-cache import https://example.com/models/coalescent_v1.tar.gz --symbolic
     """
-    from ..cache.cache_exchange import import_from
     from ..cache.prefix import writable_layer
+    from ..remote.take_over import import_from
 
     hashes = import_from(source, cache_dir=cache_dir, sha256=sha256, offline=offline)
     into = writable_layer(cache_dir).symbolic
-    if json_:
-        write_json({"source": source, "imported": hashes, "path": into})
-    else:
-        typer.echo(f"imported {len(hashes)} {_models(len(hashes))} from {source} into {into}")
+    text = f"imported {len(hashes)} {_models(len(hashes))} from {source} into {into}"
+    emit({"source": source, "imported": hashes, "path": into}, json_, text)
 
 
 @command
@@ -115,16 +121,13 @@ def export(
         output_dir, hashes or None, category=category, version=version, description=description
     )
     models = len(list(folder.glob("*.safetensors")))
-    if json_:
-        write_json({"path": folder, "models": models})
-    else:
-        typer.echo(f"exported {models} {_models(models)} to {folder}")
-        if not models:
-            typer.echo(
-                "the cache has no entries of its own; models of libraries are exported by hash, which "
-                "`ptd-cache list --json` shows",
-                err=True,
-            )
+    emit({"path": folder, "models": models}, json_, f"exported {models} {_models(models)} to {folder}")
+    if not models and not json_:
+        typer.echo(
+            "the cache has no entries of its own; models of libraries are exported by hash, which "
+            "`ptd-cache list --json` shows",
+            err=True,
+        )
 
 
 def _models(count: int) -> str:
@@ -152,42 +155,38 @@ def list_(
         from ..symbolic_cache import SymbolicCache
 
         found = SymbolicCache(cache_dir).list_entries()
-        if json_:
-            write_json(found)
-        else:
-            write_table(
-                ("hash", "size", "own", "folder"),
-                [(entry.hash, size_text(entry.bytes), "yes" if entry.own else "", entry.layer) for entry in found],
-                right=("size",),
-            )
+        rows = [(entry.hash, size_text(entry.bytes), "yes" if entry.own else "", entry.layer) for entry in found]
+        emit(found, json_, lambda: write_table(("hash", "size", "own", "folder"), rows, right=("size",)))
         return
     from ..cache.catalogue import list_models, models
-    from ..cache.finding import retraction
     from ..errors import ModelNotFoundError
+    from ..remote.search import retraction
 
     by_name = {located.name: located for located in models(cache_dir=cache_dir)}
     chosen = [by_name[name] for name in list_models(category, cache_dir=cache_dir)]
     if category is not None and not chosen:
         raise ModelNotFoundError(f"the library {category!r} is not installed; ptd-cache install {category}")
-    if json_:
-        write_json(
-            [
-                {
-                    "name": located.name,
-                    "description": located.model.description,
-                    "version": located.library.manifest.version,
-                    "vertices": located.model.vertices,
-                    "parameters": located.model.parameters,
-                    "status": located.model.status,
-                    "retraction": retraction(located),
-                    "hash": located.model.hash,
-                    "layer": located.library.layer.origin,
-                    "folder": located.library.folder,
-                }
-                for located in chosen
-            ]
-        )
-        return
+    values = [
+        {
+            "name": located.name,
+            "description": located.model.description,
+            "version": located.library.manifest.version,
+            "vertices": located.model.vertices,
+            "parameters": located.model.parameters,
+            "status": located.model.status,
+            "retraction": retraction(located),
+            "hash": located.model.hash,
+            "layer": located.library.layer.origin,
+            "folder": located.library.folder,
+        }
+        for located in chosen
+    ]
+    emit(values, json_, lambda: _show_models(chosen))
+
+
+def _show_models(chosen: list[Located]) -> None:
+    from ..remote.search import retraction
+
     if not chosen:
         typer.echo("no library is installed; try: ptd-cache install coalescent", err=True)
         return
@@ -226,14 +225,15 @@ def search(
 
         ptd-cache search queue --installed
     """
-    from ..cache.finding import search_models
+    from ..remote.search import search_models
 
     found, note = search_models(
         words, index=index or None, ask_index=not installed_only, offline=offline, cache_dir=cache_dir
     )
-    if json_:
-        write_json(found)
-        return
+    emit(found, json_, lambda: _show_hits(found, note))
+
+
+def _show_hits(found: list[Hit], note: str) -> None:
     rows = [
         (hit.name, hit.version, "yes" if hit.installed else "", _marked(hit.description, hit.retraction))
         for hit in found
@@ -260,14 +260,10 @@ def remove(
 
         ptd-cache remove coalescent
     """
-    from ..cache.maintenance import remove_library
+    from ..upkeep.removal import remove_library
 
     removed = [remove_library(library, cache_dir=cache_dir) for library in libraries]
-    if json_:
-        write_json({"removed": removed})
-    else:
-        for folder in removed:
-            typer.echo(f"removed {folder}")
+    emit({"removed": removed}, json_, "\n".join(f"removed {folder}" for folder in removed))
 
 
 @command
@@ -288,8 +284,8 @@ def publish(
 
         ptd-cache publish build/libraries/coalescent --to github:my-org/models@v1.0.0
     """
-    from ..remote.publish import TARGETS
     from ..remote.publish import publish as publish_library
+    from ..remote.targets import TARGETS
 
     places = r"(?:s3|gs|az)://[^/].*|file://.+|github:[^/@]+/[^/@]+@.+"
     if ("://" in to or to.startswith("github:")) and not re.fullmatch(places, to, re.IGNORECASE):
@@ -299,16 +295,12 @@ def publish(
             f"{library!r} is neither a file, nor a folder, nor an installed library; `ptd-cache list` shows those"
         )
     done = publish_library(library, to, cache_dir=cache_dir, offline=offline)
-    if json_:
-        write_json(done)
-        return
     state = "published" if done.changed else "was published already:"
-    typer.echo(f"{done.category} {done.version} {state} {done.url}")
-    typer.echo(f"index: {done.index}")
+    emit(done, json_, f"{done.category} {done.version} {state} {done.url}\nindex: {done.index}")
 
 
 def _is_installed(library: str, cache_dir: Path | None) -> bool:
-    from ..cache.maintenance import library_folder
+    from ..cache.catalogue import library_folder
 
     try:
         return library_folder(library, cache_dir=cache_dir).is_dir()
@@ -316,12 +308,12 @@ def _is_installed(library: str, cache_dir: Path | None) -> bool:
         return False
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the application."""
-    app.command("install")(install)
-    app.command("import")(import_)
-    app.command("export")(export)
-    app.command("list")(list_)
-    app.command("search")(search)
-    app.command("remove")(remove)
-    app.command("publish")(publish)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "install": install,
+    "import": import_,
+    "export": export,
+    "list": list_,
+    "search": search,
+    "remove": remove,
+    "publish": publish,
+}

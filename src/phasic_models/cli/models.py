@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .options import CacheDir, Json, Model
-from .output import command, size_text, write_json, write_table
+from .output import command, emit, size_text, write_table
 
 if TYPE_CHECKING:
-    from ..cache.describe import ModelInfo
+    from ..upkeep.model_info import Evaluation, ModelInfo
 
 Theta = Annotated[
     list[str] | None,
@@ -36,16 +38,18 @@ def info(
 
         ptd-cache info coalescent/n_samples_10 --theta 0.5 --json
     """
-    from ..cache.describe import describe_model
+    from ..upkeep.model_info import describe_model
+    from .parsing import parse_theta
 
-    found = describe_model(model, theta=theta, cache_dir=cache_dir)
-    if json_:
-        write_json(found)
-        return
+    found = describe_model(model, theta=partial(parse_theta, theta) if theta else None, cache_dir=cache_dir)
+    emit(found, json_, lambda: _show_info(found, plot))
+
+
+def _show_info(found: ModelInfo, plot: bool) -> None:
     for line in _lines(found):
         typer.echo(line)
     if plot and found.density is not None:
-        from ..cache.terminal_plot import draw
+        from .terminal_plot import draw
 
         typer.echo("")
         values = ", ".join(f"{name} = {value:g}" for name, value in found.theta.items())
@@ -107,12 +111,16 @@ def evaluate(
 
         ptd-cache eval coalescent/n_samples_10 --theta 1.0 --times 0.5,1,2 --json
     """
-    from ..cache.describe import evaluate_model
+    from ..upkeep.model_info import evaluate_model
+    from .parsing import parse_theta, parse_times
 
-    result = evaluate_model(model, theta=theta, times=times, cache_dir=cache_dir)
-    if json_:
-        write_json(result)
-        return
+    result = evaluate_model(
+        model, theta=partial(parse_theta, theta or ()), times=parse_times(times or ()), cache_dir=cache_dir
+    )
+    emit(result, json_, lambda: _show_values(result))
+
+
+def _show_values(result: Evaluation) -> None:
     typer.echo(f"expectation\t{result.expectation!r}")
     typer.echo(f"variance\t{result.variance!r}")
     if result.times:
@@ -125,7 +133,4 @@ def evaluate(
         )
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the application."""
-    app.command("info")(info)
-    app.command("eval")(evaluate)
+COMMANDS: dict[str, Callable[..., None]] = {"info": info, "eval": evaluate}

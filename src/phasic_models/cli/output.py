@@ -67,18 +67,20 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             code = _code(error)
             if not isinstance(error, PhasicModelsError) and not isinstance(error, OSError) and _debug():
                 raise
-            complain(_text(error))
+            print_error(_text(error))
             raise typer.Exit(code) from None
         except ImportError as error:
             if _debug():
                 raise
-            complain(f"{error}. A package is missing: pip install 'phasic-models[cli,cloud]'")
+            print_error(f"{error}. A package is missing: pip install 'phasic-models[cli,cloud]'")
             raise typer.Exit(FOUND_PROBLEMS) from None
 
     return wrapped
 
 
 def _code(error: BaseException) -> int:
+    if isinstance(error.__cause__, ImportError):  # a package is missing
+        return FOUND_PROBLEMS
     code = next(code for kind, code in _CODES if isinstance(error, kind))
     # A transfer that the disk stopped, not the network.
     return DISK if code == NETWORK and isinstance(error, OSError) and error.errno is not None else code
@@ -95,7 +97,7 @@ def _text(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Write a mistake to standard error."""
     typer.secho("ptd-cache: ", fg="red", nl=False, err=True)
     typer.echo(message, err=True)
@@ -114,27 +116,32 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
-def write_json(value: Any) -> None:
-    """Write one JSON document to standard output."""
-    typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+def emit(value: Any, as_json: bool, text: str | Callable[[], object]) -> None:
+    """Write a result to standard output: as one JSON document, or as text for a person."""
+    if as_json:
+        typer.echo(json.dumps(to_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False))
+    elif callable(text):
+        text()
+    elif text:
+        typer.echo(text)
 
 
-def plain(value: Any) -> Any:
+def to_jsonable(value: Any) -> Any:
     """Turn results into what JSON can hold; NaN and infinities become null."""
     if hasattr(value, "_asdict"):
-        return plain(value._asdict())
+        return to_jsonable(value._asdict())
     if hasattr(value, "__struct_fields__"):
         import msgspec
 
-        return plain(msgspec.to_builtins(value))
+        return to_jsonable(msgspec.to_builtins(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+        return to_jsonable({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_jsonable(item) for key, item in value.items()}
     if hasattr(value, "tolist"):
-        return plain(value.tolist())
+        return to_jsonable(value.tolist())
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_jsonable(item) for item in value]
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
     if isinstance(value, Path):

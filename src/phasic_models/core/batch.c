@@ -9,7 +9,7 @@ static int check_probabilities(const pm_plan *p, const pm_workspace *ws, int32_t
     for (int32_t i = 0; i < p->n_transient; i++) {
         for (int32_t l = 0; l < n_lanes; l++) {
             const double total = ws->total[(int64_t)i * lanes + l];
-            if (!(total <= 1.0 + 1e-10)) {
+            if (!(total <= PM_LARGEST_PROBABILITY)) {
                 pm_at(where, PM_AT_VERTEX, first + l, p->pattern.order[i], total);
                 return PM_E_PROBABILITY;
             }

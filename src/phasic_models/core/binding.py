@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._core import ffi, lib
+from .native import ffi, lib
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,8 +27,8 @@ def copy_of(pointer: Any, size: int, dtype: Any) -> npt.NDArray[Any]:
     """Return what the core has at a pointer, as an array of its own that nobody can change."""
     if size == 0:
         return np.empty(0, dtype)
-    copied: npt.NDArray[Any] = np.frombuffer(ffi.buffer(pointer, size * np.dtype(dtype).itemsize), dtype).copy()
-    copied.flags.writeable = False
+    # Into `bytes`, which nobody can change.
+    copied: npt.NDArray[Any] = np.frombuffer(ffi.buffer(pointer, size * np.dtype(dtype).itemsize)[:], dtype)
     return copied
 
 

@@ -13,7 +13,7 @@
 
 /* A covariance is right to this share of itself, or to the second share of the product of the standard deviations. */
 #define ACCURACY 1e-9
-#define ACCURACY_OF_SIMPLE 1e-10
+#define ACCURACY_OF_SIMPLE 1e-11
 #define BESIDE_DEVIATIONS 1e-13
 
 typedef struct covariance {

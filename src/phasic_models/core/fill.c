@@ -19,9 +19,6 @@ static int list_push(list *l, int32_t item) {
             return PM_E_MEMORY;
         }
         const int64_t capacity = l->capacity < 32 ? 64 : l->capacity + l->capacity / 2;
-        if ((uint64_t)capacity > (uint64_t)PTRDIFF_MAX / sizeof *l->items) {
-            return PM_E_MEMORY;
-        }
         int32_t *items = pm_realloc(l->items, capacity, sizeof *items);
         if (items == NULL) {
             return PM_E_MEMORY;

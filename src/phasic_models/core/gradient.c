@@ -10,7 +10,7 @@
 
 /* A derivative is right to this share of itself; simple differences must do better, since their bound is the coarsest. */
 #define ACCURACY 1e-9
-#define ACCURACY_OF_SUBTRACTION 1e-10
+#define ACCURACY_OF_SUBTRACTION 1e-11
 /* What is smaller than this share of all that was added up is zero. */
 #define NOTHING 1e-20
 

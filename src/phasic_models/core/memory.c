@@ -41,7 +41,8 @@ void *pm_alloc_zero(int64_t count, size_t size) {
 }
 
 void *pm_realloc(void *p, int64_t count, size_t size) {
-    return too_large(count, size) || count == 0 ? NULL : PM_REALLOC(p, (size_t)count * size);
+    const size_t bytes = (size_t)count * size;
+    return too_large(count, size) ? NULL : PM_REALLOC(p, bytes == 0 ? 1 : bytes);
 }
 
 void pm_free(void *p) { PM_FREE(p); }

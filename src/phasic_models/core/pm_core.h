@@ -336,7 +336,8 @@ PM_API void pm_uniform_free(pm_uniform *uniform);
  * Density, distribution and survival function by uniformization (Jensen 1953), one sweep for all times of a parameter vector.
  * times: (n_times); pdf, cdf, sf: (n_theta, n_times), each may be NULL. Discrete graphs: times are whole steps and the density is
  * the probability mass. A mass at time 0 is in cdf, not in the density of a continuous graph.
- * Every term is positive; what is cut off is at most tol x value where the value exceeds 1e-280. max_steps bounds the number of
+ * Every term is positive; what is cut off is at most tol x value where the value exceeds 1e-300, and rounding is below 1e-12 x value
+ * down to 1e-280 and over 2e7 jumps. max_steps bounds the number of
  * steps (PM_E_LIMIT, where.value: the steps needed). workspace: one lane. initial: NULL for that of the graph, or the mass in each
  * vertex at time 0, (n_vertices), with the mass that is absorbed already in entry 0.
  */
@@ -346,7 +347,8 @@ PM_CHECKED int pm_uniform_eval(const pm_plan *plan, pm_workspace *workspace, pm_
 
 /*
  * The density (discrete: probability mass) as pm_uniform_eval gives it, and its exact derivatives by theta: out_grad (n_theta,
- * n_times, n_params). Sensitivities are carried through the same sweep, one more vector for each parameter.
+ * n_times, n_params). Sensitivities are carried through the same sweep, one more vector for each parameter; what is cut off of
+ * a derivative is at most tol x the sum of the absolute values of its terms. PM_E_OVERFLOW if one exceeds the range of a double.
  */
 PM_CHECKED int pm_uniform_grad(const pm_plan *plan, pm_workspace *workspace, pm_uniform *uniform, int64_t n_theta,
                                const double *theta, int64_t n_times, const double *times, double tol, int64_t max_steps,

@@ -2,12 +2,21 @@
 #ifndef PM_INTERNAL_H
 #define PM_INTERNAL_H
 
+#include <float.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "pm_core.h"
 
+/* Doubles must be rounded to double after each operation: no x87 unit, no reassociation. */
+#if defined(__FAST_MATH__) || (defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 1)
+#error "the core needs IEEE-754 doubles: no -ffast-math; on 32-bit x86 -msse2 -mfpmath=sse"
+#endif
+
 #define PM_LANES 8
+
+/* To this, and no more, jump probabilities of a vertex may sum. PROBABILITY_SLACK in statespace/canonical.py is the same. */
+#define PM_LARGEST_PROBABILITY (1.0 + 1e-10)
 
 #if defined(_MSC_VER)
 #define PM_RESTRICT __restrict
@@ -18,7 +27,7 @@
 /* calloc-like helpers that return NULL on overflow as well as on exhaustion. Size 0 gives a valid pointer. */
 void *pm_alloc(int64_t count, size_t size);
 void *pm_alloc_zero(int64_t count, size_t size);
-/* As realloc, for more than nothing; p stays allocated where NULL is returned. */
+/* p stays allocated where NULL is returned. */
 void *pm_realloc(void *p, int64_t count, size_t size);
 void pm_free(void *p);
 /* 64-byte aligned doubles, for the lanes; freed by pm_free_aligned. */
@@ -171,6 +180,8 @@ struct pm_workspace {
 
 /* weights.c: fills theta and slot for lanes (padded with the last theta) and checks the weights. */
 int pm_load_theta(const pm_plan *plan, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta, pm_where *where);
+/* weights.c: forward derivatives of every weight by theta, slope (n_slots, n_params). workspace: one lane. */
+void pm_weights_slopes(const pm_plan *plan, const pm_workspace *ws, double *slope);
 
 /* What is asked of a chain whose absorption may be uncertain. */
 typedef struct pm_asked {
@@ -201,7 +212,7 @@ int pm_check_derivative(const pm_plan *plan, pm_workspace *ws, int32_t lane, int
 void pm_mark_earning(const pm_plan *plan, pm_workspace *ws, int32_t lane, const double *rewards);
 
 /* A pivot must be finite and have all its digits. */
-#define PM_USABLE(pivot) ((pivot) >= 2.2250738585072014e-308 && (pivot) <= 1.7976931348623157e308)
+#define PM_USABLE(pivot) ((pivot) >= DBL_MIN && (pivot) <= DBL_MAX)
 
 /*
  * Differences of a solution along the edges (differences.inc.h), by workspace: arrays of its numbers, and of doubles for the bounds.

@@ -28,7 +28,7 @@ static double stirling_error(double k) {
 /* k log(k / lambda) + lambda - k, without cancellation near k = lambda. */
 static double deviance(double k, double lambda) {
     const double d = k - lambda;
-    if (fabs(d) < 0.1 * (k + lambda)) {
+    if (fabs(d) < 0.5 * (k + lambda)) {
         const double v = d / (k + lambda);
         double sum = d * v;
         double term = 2.0 * k * v;

@@ -88,11 +88,11 @@ int pm_sampler_set(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const doub
                 s->last[i] = (int32_t)(e - p->edge_start[i]);
             }
         }
-        if (!(sum <= 1.7976931348623157e308)) {
+        if (!(sum <= DBL_MAX)) {
             pm_at(where, PM_AT_VERTEX, 0, v, sum);
             return PM_E_OVERFLOW;
         }
-        if (p->graph.discrete && v > 0 && sum > 1.0 + 1e-10) {
+        if (p->graph.discrete && v > 0 && sum > PM_LARGEST_PROBABILITY) {
             pm_at(where, PM_AT_VERTEX, 0, v, sum);
             return PM_E_PROBABILITY;
         }

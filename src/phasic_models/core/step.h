@@ -12,7 +12,7 @@ static inline double pm_row_reward(const pm_plan *p, const double *rewards, int3
     return rewards == NULL ? 1.0 : rewards[p->pattern.order[i]];
 }
 
-static inline int pm_is_finite(double x) { return x >= -1.7976931348623157e308 && x <= 1.7976931348623157e308; }
+static inline int pm_is_finite(double x) { return x >= -DBL_MAX && x <= DBL_MAX; }
 
 /* PM_E_OVERFLOW if any of n values at `values` is not finite. */
 static inline int pm_check_finite(const double *values, int64_t n, int64_t theta_index, pm_where *where) {

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..errors import DeadlineExceededError, ParameterError
-from ._core import ffi, lib
+from .native import ffi, lib
 
 #: When the innermost and all outer deadlines of this context are over, on the monotonic clock.
 _deadline: ContextVar[float | None] = ContextVar("phasic_models_deadline", default=None)

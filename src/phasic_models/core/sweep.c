@@ -1,9 +1,12 @@
 /*
- * The sweep of uniformization: the chain P = I + S/q, with q the largest total rate, and what it leaves at each jump, which does not
- * depend on time: the rate of absorption, the mass left and the mass absorbed.
+ * The sweep of uniformization: the chain P = I + S/q, with q just above the largest total rate, and what it leaves at each jump,
+ * which does not depend on time: the rate of absorption, the mass left and the mass absorbed.
+ *
+ * Rounding must not add up over 10^7 jumps. So the mass left follows from the shares that are absorbed and not from the sum of
+ * the vector, which serves as a shape only; a state that is left slowly keeps the rounding of its entry; and the vector is scaled
+ * to another sum every few jumps, so that errors of equal size but of one sign do not repeat themselves.
  */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "uniform.h"
@@ -11,22 +14,26 @@
 
 void pm_uniform_free(pm_uniform *u) {
     if (u != NULL) {
-        free(u->row_of);
-        free(u->in_ptr);
-        free(u->in_from);
-        free(u->in_slot);
-        free(u->exit_at);
-        free(u->exit_ptr);
-        free(u->exit_slot);
-        free(u->in_probability);
-        free(u->stay);
-        free(u->exit_rate);
-        free(u->now);
-        free(u->next);
-        free(u->absorbed);
-        free(u->left);
-        free(u->done);
-        free(u);
+        pm_free(u->row_of);
+        pm_free(u->in_ptr);
+        pm_free(u->in_from);
+        pm_free(u->in_slot);
+        pm_free(u->exit_at);
+        pm_free(u->exit_ptr);
+        pm_free(u->exit_slot);
+        pm_free(u->in_probability);
+        pm_free(u->base);
+        pm_free(u->change);
+        pm_free(u->change_low);
+        pm_free(u->exit_rate);
+        pm_free(u->now);
+        pm_free(u->now_low);
+        pm_free(u->next);
+        pm_free(u->next_low);
+        pm_free(u->absorbed);
+        pm_free(u->left);
+        pm_free(u->done);
+        pm_free(u);
     }
 }
 
@@ -39,13 +46,16 @@ static int allocate(pm_uniform *u, const pm_plan *p) {
     u->exit_ptr = pm_alloc((int64_t)u->n + 1, sizeof *u->exit_ptr);
     u->exit_slot = pm_alloc(p->n_edges, sizeof *u->exit_slot);
     u->in_probability = pm_alloc(p->n_edges, sizeof *u->in_probability);
-    u->stay = pm_alloc(u->n, sizeof *u->stay);
     u->exit_rate = pm_alloc(u->n, sizeof *u->exit_rate);
-    u->now = pm_alloc(u->n, sizeof *u->now);
-    u->next = pm_alloc(u->n, sizeof *u->next);
+    double **by_state[] = {&u->base, &u->change, &u->change_low, &u->now, &u->now_low, &u->next, &u->next_low};
+    int missing = 0;
+    for (size_t i = 0; i < sizeof by_state / sizeof by_state[0]; i++) {
+        *by_state[i] = pm_alloc(u->n, sizeof **by_state[i]);
+        missing |= *by_state[i] == NULL;
+    }
     return u->row_of == NULL || u->in_ptr == NULL || u->in_from == NULL || u->in_slot == NULL || u->exit_at == NULL
-                   || u->exit_ptr == NULL || u->exit_slot == NULL || u->in_probability == NULL || u->stay == NULL
-                   || u->exit_rate == NULL || u->now == NULL || u->next == NULL
+                   || u->exit_ptr == NULL || u->exit_slot == NULL || u->in_probability == NULL
+                   || u->exit_rate == NULL || missing
                ? PM_E_MEMORY
                : PM_OK;
 }
@@ -106,7 +116,7 @@ int pm_uniform_new(const pm_plan *p, pm_uniform **out) {
     status = PM_OK;
 out:
     pm_uniform_free(u);
-    free(number);
+    pm_free(number);
     return status;
 }
 
@@ -134,9 +144,9 @@ double pm_largest_rate(const pm_plan *p, const pm_workspace *ws) {
 
 void pm_uniform_trim(pm_uniform *u) {
     if (u->capacity > PM_KEPT_STEPS) {
-        free(u->absorbed);
-        free(u->left);
-        free(u->done);
+        pm_free(u->absorbed);
+        pm_free(u->left);
+        pm_free(u->done);
         u->absorbed = u->left = u->done = NULL;
         u->capacity = u->steps = 0;
     }
@@ -182,13 +192,63 @@ static int set_initial(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, 
     return PM_OK;
 }
 
+/*
+ * How a state is left: c = change + change_low is minus the probability to leave where that is at most a half (base 1), else the
+ * probability to stay (base 0), so that base + c has no cancellation. The sum is that of Neumaier (1974): the probabilities out of
+ * a state and the one to stay must add up to one far beyond the rounding of each.
+ */
+static void set_leaving(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, int32_t i, double scale) {
+    const int32_t row = u->row_of[i];
+    double sum = 0.0;
+    double low = 0.0;
+    for (int64_t e = p->edge_start[row]; e < p->edge_end[row]; e++) {
+        pm_add_exactly(&sum, &low, ws->slot[p->graph.edge_slot[e]] / scale);
+    }
+    const double high = sum + low;
+    low = (sum - high) + low;
+    if (high <= 0.5) {
+        u->base[i] = 1.0;
+        u->change[i] = -high;
+        u->change_low[i] = -low;
+        return;
+    }
+    const double rest = 1.0 - high; /* exact */
+    const double stay = rest - low;
+    u->base[i] = 0.0;
+    u->change[i] = stay > 0.0 ? stay : 0.0;
+    u->change_low[i] = stay > 0.0 ? (rest - stay) - low : 0.0;
+}
+
+static int set_chain(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, int64_t theta_index, pm_where *where) {
+    const double scale = u->rate > 0.0 ? u->rate : 1.0;
+    for (int64_t e = 0; e < u->n_inner; e++) {
+        u->in_probability[e] = ws->slot[u->in_slot[e]] / scale;
+    }
+    for (int32_t i = 0; i < u->n_exits; i++) {
+        double sum = 0.0;
+        for (int64_t e = u->exit_ptr[i]; e < u->exit_ptr[i + 1]; e++) {
+            sum += ws->slot[u->exit_slot[e]];
+        }
+        u->exit_rate[i] = sum;
+    }
+    for (int32_t i = 0; i < u->n; i++) {
+        if (p->graph.discrete && pm_total_rate(p, ws, u->row_of[i]) > PM_LARGEST_PROBABILITY) {
+            pm_at(where, PM_AT_VERTEX, theta_index, p->pattern.order[u->row_of[i]], pm_total_rate(p, ws, u->row_of[i]));
+            return PM_E_PROBABILITY;
+        }
+        set_leaving(p, ws, u, i, scale);
+    }
+    return PM_OK;
+}
+
 int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *initial, int64_t theta_index, pm_where *where) {
     const double q = pm_largest_rate(p, ws);
+    /* A little more than the largest rate, so that every state may stay: rounding could not be made up for otherwise. */
+    u->rate = p->graph.discrete ? q : q * (1.0 + 0x1p-10);
     u->control = ws->control;
-    u->rate = q;
     u->steps = 0;
     u->exhausted = 0;
-    if (!(q <= 1.7976931348623157e308)) {
+    if (!(u->rate <= DBL_MAX)) {
         pm_at(where, PM_AT_NOTHING, theta_index, 0, q);
         return PM_E_OVERFLOW;
     }
@@ -203,40 +263,25 @@ int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const doub
             return status;
         }
     }
-    u->total = u->absorbed_at_once + total_mass(u->now, u->n);
-    const double scale = q > 0.0 ? q : 1.0;
-    for (int64_t e = 0; e < u->n_inner; e++) {
-        u->in_probability[e] = ws->slot[u->in_slot[e]] / scale;
-    }
-    for (int32_t i = 0; i < u->n_exits; i++) {
-        double sum = 0.0;
-        for (int64_t e = u->exit_ptr[i]; e < u->exit_ptr[i + 1]; e++) {
-            sum += ws->slot[u->exit_slot[e]];
-        }
-        u->exit_rate[i] = sum;
-    }
-    for (int32_t i = 0; i < u->n; i++) {
-        const double stay = pm_one_minus(p, ws, u->row_of[i], 0, scale);
-        if (p->graph.discrete && pm_total_rate(p, ws, u->row_of[i]) > 1.0 + 1e-10) {
-            pm_at(where, PM_AT_VERTEX, theta_index, p->pattern.order[u->row_of[i]], pm_total_rate(p, ws, u->row_of[i]));
-            return PM_E_PROBABILITY;
-        }
-        u->stay[i] = stay;
-    }
-    return PM_OK;
+    memset(u->now_low, 0, (size_t)u->n * sizeof *u->now_low);
+    u->sum = total_mass(u->now, u->n);
+    u->total = u->absorbed_at_once + u->sum;
+    u->mass = u->sum * PM_MASS_UNIT;
+    u->mass_low = 0.0;
+    u->share = 0.0;
+    u->factor = 1.0;
+    u->dither = 0.0;
+    return set_chain(p, ws, u, theta_index, where);
 }
 
-static int reserve(pm_uniform *u, int64_t steps) {
+int pm_uniform_reserve(pm_uniform *u, int64_t steps) {
     if (steps <= u->capacity) {
         return PM_OK;
     }
     const int64_t capacity = steps + steps / 4 + 256;
-    if ((uint64_t)capacity > (uint64_t)PTRDIFF_MAX / sizeof(double)) {
-        return PM_E_MEMORY;
-    }
     double **arrays[] = {&u->absorbed, &u->left, &u->done};
     for (int i = 0; i < 3; i++) {
-        double *grown = realloc(*arrays[i], (size_t)capacity * sizeof *grown);
+        double *grown = pm_realloc(*arrays[i], capacity, sizeof *grown);
         if (grown == NULL) {
             return PM_E_MEMORY;
         }
@@ -246,17 +291,32 @@ static int reserve(pm_uniform *u, int64_t steps) {
     return PM_OK;
 }
 
-double pm_uniform_correction(double total, double done, double left) {
-    return left > 1e-4 * total && done < total ? (total - done) / left : 1.0;
+/*
+ * The mass left now, from the mass left before: what is absorbed is taken off, with the rounding carried along (Kahan 1965), so that
+ * the relative error is that of the share alone, however many jumps there are. Where most is absorbed at once, the sums of the
+ * vector say what is left without a difference. sum: of the vector after the jump.
+ */
+static void survive(pm_uniform *u, double sum) {
+    if (u->share <= 0.5) {
+        const double term = u->mass_low - u->mass * u->share;
+        const double mass = u->mass + term;
+        u->mass_low = (u->mass - mass) + term;
+        u->mass = mass;
+    } else {
+        u->mass = (u->mass + u->mass_low) * (sum / (u->sum * u->factor));
+        u->mass_low = 0.0;
+    }
 }
 
-static void correct_mass(pm_uniform *u, double done) {
-    const double factor = pm_uniform_correction(u->total, done, total_mass(u->now, u->n));
-    if (factor != 1.0) {
-        for (int32_t i = 0; i < u->n; i++) {
-            u->now[i] *= factor;
-        }
-    }
+/*
+ * Scale of the next vector, so that its sum lies about between 1/2 and 1, at another place each time (multiples of the golden ratio):
+ * where the chain has come to rest, the same roundings would otherwise be made at every jump, and 10^7 times 10^-17 is too much.
+ */
+static double next_factor(pm_uniform *u) {
+    u->dither += 0.61803398874989485;
+    u->dither -= u->dither >= 1.0 ? 1.0 : 0.0;
+    const double sum = u->share <= 0.5 ? u->sum * (1.0 - u->share) : u->sum;
+    return sum >= DBL_MIN ? (0.5 + 0.5 * u->dither) / sum : 1.0;
 }
 
 /* Adds the mass absorbed in step k to what was absorbed before, with the rounding carried along (Kahan 1965). */
@@ -271,42 +331,89 @@ static double absorb(pm_uniform *u, int64_t k, double scale) {
     return sum;
 }
 
-int pm_uniform_sweep(pm_uniform *u, int64_t steps) {
-    const int status = reserve(u, steps);
-    if (status != PM_OK) {
-        return status;
+/*
+ * Makes up for what the last jumps have lost one way: change_low, which is less than the rounding of each sum, and flows into a
+ * state that are so small beside what else goes in and out that no sum takes them in. Both are at most 2^-54 of it for each jump.
+ */
+static void repair(pm_uniform *u) {
+    for (int32_t i = 0; i < u->n; i++) {
+        const double beside = 0x1p-54 * (u->base[i] == 0.0 ? u->now[i] : -u->change[i] * u->now[i]);
+        double lost = u->change_low[i] * u->now[i];
+        for (int64_t e = u->in_ptr[i]; e < u->in_ptr[i + 1]; e++) {
+            const double flow = u->in_probability[e] * u->now[u->in_from[e]];
+            lost += flow < beside ? flow : 0.0;
+        }
+        u->next[i] = u->now[i] + PM_REPAIR_EVERY * lost;
     }
-    const double scale = u->rate > 0.0 ? u->rate : 1.0;
+    double *swap = u->now;
+    u->now = u->next;
+    u->next = swap;
+}
+
+/* The vector after one more jump. */
+static void move(pm_uniform *u) {
     const int64_t *PM_RESTRICT ptr = u->in_ptr;
     const int32_t *PM_RESTRICT from = u->in_from;
     const double *PM_RESTRICT probability = u->in_probability;
-    const double *PM_RESTRICT stay = u->stay;
-    for (int64_t k = u->steps; k < steps && !u->exhausted; k++) {
-        u->done[k] = absorb(u, k, scale);
-        if (k % PM_CORRECT_EVERY == 0 && k > 0) {
-            correct_mass(u, u->done[k]);
+    const double *PM_RESTRICT base = u->base;
+    const double *PM_RESTRICT change = u->change;
+    const double *PM_RESTRICT now = u->now;
+    const double *PM_RESTRICT now_low = u->now_low;
+    double *PM_RESTRICT next = u->next;
+    double *PM_RESTRICT next_low = u->next_low;
+    const double factor = u->factor;
+    for (int32_t i = 0; i < u->n; i++) {
+        double sum = change[i] * now[i] + now_low[i];
+        for (int64_t e = ptr[i]; e < ptr[i + 1]; e++) {
+            sum += probability[e] * now[from[e]];
         }
-        const double *PM_RESTRICT now = u->now;
-        double *PM_RESTRICT next = u->next;
-        double rate = 0.0;
-        for (int32_t i = 0; i < u->n_exits; i++) {
-            rate += now[u->exit_at[i]] * u->exit_rate[i];
-        }
-        u->absorbed[k] = rate;
-        u->left[k] = total_mass(now, u->n);
-        u->steps = k + 1;
-        u->exhausted = u->left[k] < PM_EXHAUSTED;
-        for (int32_t i = 0; i < u->n; i++) {
-            double sum = stay[i] * now[i];
-            for (int64_t e = ptr[i]; e < ptr[i + 1]; e++) {
-                sum += probability[e] * now[from[e]];
-            }
-            next[i] = sum;
-        }
-        double *swap = u->now;
-        u->now = u->next;
-        u->next = swap;
-        if (pm_stop(u->control, u->n_inner + u->n + 8)) {
+        const double kept = base[i] * now[i];
+        const double moved = kept + sum;
+        next[i] = moved * factor;
+        next_low[i] = ((kept - moved) + sum) * factor;
+    }
+    double *swap = u->now;
+    u->now = u->next;
+    u->next = swap;
+    swap = u->now_low;
+    u->now_low = u->next_low;
+    u->next_low = swap;
+}
+
+void pm_uniform_jump(pm_uniform *u) {
+    const int64_t k = u->steps;
+    double sum = total_mass(u->now, u->n);
+    if (k > 0) {
+        survive(u, sum);
+    }
+    u->done[k] = absorb(u, k, u->rate > 0.0 ? u->rate : 1.0);
+    if (k % PM_REPAIR_EVERY == PM_REPAIR_EVERY - 1) {
+        repair(u);
+        sum = total_mass(u->now, u->n);
+    }
+    double rate = 0.0;
+    for (int32_t i = 0; i < u->n_exits; i++) {
+        rate += u->now[u->exit_at[i]] * u->exit_rate[i];
+    }
+    rate = sum > 0.0 ? rate / sum : 0.0;
+    u->sum = sum;
+    u->share = u->rate > 0.0 ? rate / u->rate : rate;
+    u->left[k] = u->mass / PM_MASS_UNIT;
+    u->absorbed[k] = rate * u->left[k];
+    u->exhausted = u->left[k] < DBL_MIN || sum < DBL_MIN;
+    u->steps = k + 1;
+    u->factor = next_factor(u);
+    move(u);
+}
+
+int pm_uniform_sweep(pm_uniform *u, int64_t steps) {
+    const int status = pm_uniform_reserve(u, steps);
+    if (status != PM_OK) {
+        return status;
+    }
+    while (u->steps < steps && !u->exhausted) {
+        pm_uniform_jump(u);
+        if (pm_stop(u->control, u->n_inner + 2 * u->n + 16)) {
             return PM_E_STOPPED;
         }
     }

@@ -52,9 +52,6 @@ static int grow(int32_t **items, int64_t *capacity, int64_t needed) {
         return PM_OK;
     }
     int64_t larger = needed + needed / 2 + 64;
-    if ((uint64_t)larger > (uint64_t)PTRDIFF_MAX / sizeof **items) {
-        return PM_E_MEMORY;
-    }
     int32_t *p = pm_realloc(*items, larger, sizeof **items);
     if (p == NULL) {
         return PM_E_MEMORY;

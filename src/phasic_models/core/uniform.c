@@ -6,82 +6,111 @@
 
 #include "uniform.h"
 
-/* Beyond the last entry of an exhausted sweep only `done` goes on, unchanged. */
-static double entry(const pm_uniform *u, pm_sequence what, int64_t k) {
-    switch (what) {
-    case PM_ABSORBED:
-        return k < u->steps ? u->absorbed[k] : 0.0;
-    case PM_LEFT:
-        return k < u->steps ? u->left[k] : 0.0;
-    default:
-        return u->done[k < u->steps ? k : u->steps - 1];
+/* Terms after which the Poisson probability is computed anew: the recurrence between would lose a digit now and then. */
+#define RENEW_EVERY 128
+/* Terms that are added up before the sum takes them in, and between two looks at what is left out. */
+#define CHUNK 16
+/* Values below this need not be right: a density has the unit of a rate. */
+#define FLOOR 1e-300
+
+/* One sequence as the mixing reads it. Beyond the last entry of an exhausted sweep only `done` goes on, unchanged. */
+typedef struct sequence {
+    const double *entry;
+    int64_t n;             /* entries */
+    double beyond;
+    double floor;
+    double most;           /* a bound of all entries */
+    int rising;            /* entries before k are not above entry k */
+} sequence;
+
+static double at(const sequence *s, int64_t k) { return k < s->n ? s->entry[k] : s->beyond; }
+
+static sequence sequence_of(const pm_uniform *u, pm_sequence what) {
+    sequence s = {u->left, u->steps, 0.0, FLOOR, 1.0, 0};
+    if (what == PM_ABSORBED) {
+        s.entry = u->absorbed;
+        s.most = u->rate;
+        s.floor = u->rate < 1.0 ? FLOOR * u->rate : FLOOR;
+    } else if (what == PM_DONE) {
+        s.entry = u->done;
+        s.beyond = u->done[u->steps - 1];
+        s.rising = 1;
     }
+    return s;
 }
 
-/* An upper bound of the entries at and after k, and of those before k. */
+/* An upper bound of the entries after k. */
 static double bound_after(const pm_uniform *u, pm_sequence what, int64_t k) {
     const double left = u->left[k < u->steps ? k : u->steps - 1];
     return what == PM_ABSORBED ? u->rate * left : what == PM_LEFT ? left : 1.0;
 }
 
-static double bound_before(const pm_uniform *u, pm_sequence what, int64_t k) {
-    return what == PM_ABSORBED ? u->rate : what == PM_LEFT ? 1.0 : entry(u, what, k);
+/* A sum of terms that are not negative, and what is left out: is it below tol times the sum? ratio: of one weight to the last. */
+static int is_enough(const sequence *s, double weight, double ratio, double bound, double tol, double sum) {
+    return ratio < 1.0 && weight * ratio / (1.0 - ratio) * bound <= tol * (sum > s->floor ? sum : s->floor);
 }
 
-/*
- * sum_k Poisson(k; lambda) entry_k, from the mode outwards until what is left on either side is below tol times the sum.
- * *enough = 0 if that needs entries that are not stored yet.
- */
-static double mix(pm_uniform *u, pm_sequence what, double lambda, double tol, int *enough) {
-    *enough = 1;
-    u->first = u->last = 0;
+/* Adds the terms after `mode`, to `last` at most. Returns 0 if it came so far and more would be needed. */
+static int mix_up(const pm_uniform *u, pm_sequence what, const sequence *s, double lambda, double tol, int64_t mode, int64_t last,
+                  double *sum, double *carry) {
+    double w = pm_poisson((double)mode, lambda);
+    for (int64_t k = mode; !is_enough(s, w, lambda / ((double)k + 1.0), bound_after(u, what, k), tol, *sum);) {
+        if (k >= last) {
+            return 0;
+        }
+        const int64_t end = k + CHUNK < last ? k + CHUNK : last;
+        double part = 0.0;
+        while (k < end) {
+            k++;
+            w = (k - mode) % RENEW_EVERY == 0 ? pm_poisson((double)k, lambda) : w * (lambda / (double)k);
+            part += w * at(s, k);
+        }
+        pm_add_exactly(sum, carry, part);
+    }
+    return 1;
+}
+
+/* Adds the terms before `mode`. */
+static void mix_down(const sequence *s, double lambda, double tol, int64_t mode, double *sum, double *carry) {
+    double w = pm_poisson((double)mode, lambda);
+    for (int64_t k = mode; k > 0 && !is_enough(s, w, (double)k / lambda, s->rising ? at(s, k) : s->most, tol, *sum);) {
+        const int64_t end = k > CHUNK ? k - CHUNK : 0;
+        double part = 0.0;
+        while (k > end) {
+            w = (mode - k) % RENEW_EVERY == RENEW_EVERY - 1 ? pm_poisson((double)k - 1.0, lambda) : w * ((double)k / lambda);
+            k--;
+            part += w * at(s, k);
+        }
+        pm_add_exactly(sum, carry, part);
+    }
+}
+
+/* sum_k Poisson(k; lambda) entry_k, from the mode outwards until what is left out on either side is below tol times the sum. */
+int pm_uniform_try(const pm_uniform *u, pm_sequence what, double lambda, double tol, double *out) {
+    const sequence s = sequence_of(u, what);
     if (lambda == 0.0) {
-        return entry(u, what, 0);
+        *out = at(&s, 0);
+        return 1;
+    }
+    if (what == PM_DONE && u->exhausted && lambda > 4.0 * (double)u->steps + 4000.0) {
+        *out = s.beyond; /* the probability of so few jumps is below 1e-300 */
+        return 1;
     }
     const int64_t last = what == PM_DONE && u->exhausted ? INT64_MAX / 2 : u->steps - 1;
-    if (what == PM_DONE && u->exhausted && lambda > 4.0 * (double)u->steps + 4000.0) {
-        return entry(u, what, u->steps - 1); /* the probability of so few jumps is below 1e-300 */
-    }
     const int64_t mode = lambda < (double)last ? (int64_t)lambda : last;
-    const double weight = pm_poisson((double)mode, lambda);
-    double sum = weight * entry(u, what, mode);
-    double w = weight;
-    /* Values below this need only be right absolutely; a density has the unit of a rate. */
-    const double floor_value = what == PM_ABSORBED && u->rate < 1.0 ? 1e-280 * u->rate : 1e-280;
-    int64_t k = mode;
-    for (;; k++) {
-        const double ratio = lambda / ((double)k + 1.0);
-        if (ratio < 1.0 && w * ratio / (1.0 - ratio) * bound_after(u, what, k) <= tol * (sum > floor_value ? sum : floor_value)) {
-            break;
-        }
-        if (k + 1 > last) {
-            *enough = u->exhausted;
-            break;
-        }
-        w *= ratio;
-        sum += w * entry(u, what, k + 1);
-    }
-    u->last = k;
-    w = weight;
-    for (k = mode; k > 0; k--) {
-        const double ratio = (double)k / lambda;
-        if (ratio < 1.0 && w * ratio / (1.0 - ratio) * bound_before(u, what, k) <= tol * (sum > floor_value ? sum : floor_value)) {
-            break;
-        }
-        w *= ratio;
-        sum += w * entry(u, what, k - 1);
-    }
-    u->first = k;
-    return sum;
+    double sum = pm_poisson((double)mode, lambda) * at(&s, mode);
+    double carry = 0.0;
+    const int enough = mix_up(u, what, &s, lambda, tol, mode, last, &sum, &carry);
+    mix_down(&s, lambda, tol, mode, &sum, &carry);
+    *out = sum + carry;
+    return enough || u->exhausted;
 }
 
 double pm_uniform_steps(double lambda) { return ceil(lambda + 9.5 * sqrt(lambda) + 40.0); }
 
 int pm_uniform_mix(pm_uniform *u, pm_sequence what, double lambda, double tol, int64_t max_steps, double *out, pm_where *where) {
     for (;;) {
-        int enough = 0;
-        *out = mix(u, what, lambda, tol, &enough);
-        if (enough) {
+        if (pm_uniform_try(u, what, lambda, tol, out)) {
             return PM_OK;
         }
         const double wanted = 1.2 * (double)u->steps + 64.0;
@@ -122,7 +151,7 @@ static int eval_continuous(pm_uniform *u, int64_t n_times, const double *times, 
                 status = pm_uniform_mix(u, PM_DONE, lambda, tol, max_steps, &cdf[i], where);
             }
         }
-        if (status == PM_OK && pm_stop(u->control, 4 * (u->last - u->first) + 64)) {
+        if (status == PM_OK && pm_stop(u->control, pm_window(lambda))) {
             status = PM_E_STOPPED;
         }
         if (status != PM_OK) {
@@ -133,20 +162,19 @@ static int eval_continuous(pm_uniform *u, int64_t n_times, const double *times, 
 }
 
 static int eval_discrete(pm_uniform *u, int64_t n_times, const double *times, double *pdf, double *cdf, double *sf) {
+    const sequence absorbed = sequence_of(u, PM_ABSORBED);
+    const sequence left = sequence_of(u, PM_LEFT);
+    const sequence done = sequence_of(u, PM_DONE);
     for (int64_t i = 0; i < n_times; i++) {
         const int64_t k = times[i] < (double)u->steps ? (int64_t)times[i] : u->steps;
         if (pdf != NULL) {
-            pdf[i] = k == 0 ? u->absorbed_at_once : entry(u, PM_ABSORBED, k - 1);
-            if (times[i] > (double)u->steps) {
-                pdf[i] = 0.0;
-            }
+            pdf[i] = k == 0 ? u->absorbed_at_once : times[i] > (double)u->steps ? 0.0 : at(&absorbed, k - 1);
         }
         if (sf != NULL) {
-            sf[i] = entry(u, PM_LEFT, k);
+            sf[i] = at(&left, k);
         }
         if (cdf != NULL) {
-            const double survival = entry(u, PM_LEFT, k);
-            cdf[i] = survival < 0.5 ? 1.0 - survival : entry(u, PM_DONE, k);
+            cdf[i] = at(&left, k) < 0.5 ? 1.0 - at(&left, k) : at(&done, k);
         }
     }
     return PM_OK;
@@ -155,7 +183,7 @@ static int eval_discrete(pm_uniform *u, int64_t n_times, const double *times, do
 int pm_check_times(const pm_plan *p, int64_t n_times, const double *times, pm_where *where) {
     for (int64_t i = 0; i < n_times; i++) {
         const double t = times[i];
-        if (!(t >= 0.0) || t > 1.7976931348623157e308 || (p->graph.discrete && t != floor(t))) {
+        if (!(t >= 0.0) || t > DBL_MAX || (p->graph.discrete && t != floor(t))) {
             pm_at(where, PM_AT_ENTRY, -1, i, t);
             return PM_E_TIME;
         }

@@ -2,15 +2,16 @@
 #ifndef PM_UNIFORM_H
 #define PM_UNIFORM_H
 
+#include <math.h>
+
 #include "pm_internal.h"
 
 /* Steps whose entries are kept from one call to the next. */
 #define PM_KEPT_STEPS 262144
-/* Steps between two corrections of the mass. */
-#define PM_CORRECT_EVERY 32
-
-/* Mass below which nothing can contribute to a density above 1e-280. */
-#define PM_EXHAUSTED 1e-290
+/* Jumps between two repairs of what rounding takes away one way. */
+#define PM_REPAIR_EVERY 1024
+/* Unit in which the mass left is carried, so that its rounding is a normal number as long as the mass is one. */
+#define PM_MASS_UNIT 0x1p500
 
 struct pm_uniform {
     pm_control *control;   /* of the workspace that is used with it */
@@ -25,20 +26,28 @@ struct pm_uniform {
     int64_t *exit_ptr;
     int32_t *exit_slot;
     double *in_probability;
-    double *stay;
+    double *base;          /* probability to stay: base (0 or 1) + change + change_low */
+    double *change;
+    double *change_low;
     double *exit_rate;
-    double *now;
-    double *next;
+    double *now;           /* the shape of the mass that is left, in a unit of its own, with its rounding */
+    double *now_low;
+    double *next;          /* after a jump: the shape before it */
+    double *next_low;
     double *absorbed;      /* after k jumps, absorption rate */
     double *left;          /* after k jumps, mass not absorbed */
     double *done;          /* after k jumps, mass absorbed */
     int64_t capacity;
     int64_t steps;         /* entries that are filled */
-    int64_t first;         /* lowest and highest k that the last mixing used */
-    int64_t last;
     double rate;
     double absorbed_at_once;
     double total;          /* all mass, which no step changes */
+    double mass;           /* left now, times PM_MASS_UNIT, and its rounding */
+    double mass_low;
+    double sum;            /* of the shape before the last jump */
+    double share;          /* of it that the last jump absorbed */
+    double factor;         /* by which the shape was scaled after it */
+    double dither;
     double carry;          /* rounding of the sum of absorbed mass */
     int exhausted;
 };
@@ -47,19 +56,19 @@ struct pm_uniform {
 int pm_uniform_set(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *initial, int64_t theta_index, pm_where *where);
 /* Extends the sweep until `steps` entries are stored or no mass is left. */
 int pm_uniform_sweep(pm_uniform *u, int64_t steps);
+/* Room for the entries of so many steps. */
+int pm_uniform_reserve(pm_uniform *u, int64_t steps);
+/* One jump: stores the entries of step u->steps, for which there is room, and moves the vector on. */
+void pm_uniform_jump(pm_uniform *u);
 /* Gives back what an unusually long sweep has stored, so that it does not stay with the model. */
 void pm_uniform_trim(pm_uniform *u);
 
 /* Which of the stored sequences is mixed. */
 typedef enum { PM_ABSORBED, PM_LEFT, PM_DONE } pm_sequence;
 
-/*
- * What the mass that is left must be multiplied by, so that nothing has leaked by rounding: a leak of 1e-17 per step would be 1e-10
- * after ten million steps. 1 where little mass is left, since the difference to what was absorbed would say nothing then.
- */
-double pm_uniform_correction(double total, double done, double left);
-
-/* Mixes one sequence at one time, extending the sweep as needed; sets first and last. */
+/* Mixes one sequence at one time; returns 0 if that needs entries that are not stored yet. */
+int pm_uniform_try(const pm_uniform *u, pm_sequence what, double lambda, double tol, double *out);
+/* The same, extending the sweep as needed. */
 int pm_uniform_mix(pm_uniform *u, pm_sequence what, double lambda, double tol, int64_t max_steps, double *out, pm_where *where);
 /* Steps after which Poisson(lambda) has less than about 1e-20 left. */
 double pm_uniform_steps(double lambda);
@@ -67,7 +76,17 @@ double pm_uniform_steps(double lambda);
 double pm_largest_rate(const pm_plan *p, const pm_workspace *ws);
 /* Total rate of a row at the weights of the workspace (one lane). */
 double pm_total_rate(const pm_plan *p, const pm_workspace *ws, int32_t row);
+/* sum + low += term, without rounding in sum + low but for that of low (Neumaier 1974). */
+static inline void pm_add_exactly(double *sum, double *low, double term) {
+    const double next = *sum + term;
+    *low += fabs(*sum) >= fabs(term) ? (*sum - next) + term : (term - next) + *sum;
+    *sum = next;
+}
+
 /* The largest of n values that are not negative, 0 if there are none. */
 double pm_largest(const double *values, int64_t n);
+
+/* About how many operations it takes to mix at one time. */
+static inline int64_t pm_window(double lambda) { return 64 + (int64_t)(80.0 * sqrt(lambda < 1e12 ? lambda : 1e12)); }
 
 #endif

@@ -3,13 +3,18 @@
  * generator of all levels together has no negative entry off the diagonal, so uniformization serves it as it serves the mass alone.
  */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "uniform.h"
 
+/* Steps between two corrections of the mass. */
+#define CORRECT_EVERY 32
+/* Mass below which nothing can contribute to a result above 1e-280. */
+#define EXHAUSTED 1e-290
+
 typedef struct levels {
     int32_t k;          /* levels 0 .. k */
+    double *stay;       /* (n): probability to stay */
     double *now;        /* (k + 1, n) */
     double *next;
     double *mixed;
@@ -19,23 +24,25 @@ typedef struct levels {
 } levels;
 
 static void release(levels *s) {
-    free(s->now);
-    free(s->next);
-    free(s->mixed);
-    free(s->absorbed);
-    free(s->done);
-    free(s->earned);
+    pm_free(s->stay);
+    pm_free(s->now);
+    pm_free(s->next);
+    pm_free(s->mixed);
+    pm_free(s->absorbed);
+    pm_free(s->done);
+    pm_free(s->earned);
 }
 
 static int allocate(const pm_uniform *u, levels *s) {
     const int64_t size = (int64_t)u->n * (s->k + 1);
+    s->stay = pm_alloc(u->n, sizeof *s->stay);
     s->now = pm_alloc(size, sizeof *s->now);
     s->next = pm_alloc(size, sizeof *s->next);
     s->mixed = pm_alloc_zero(size, sizeof *s->mixed);
     s->absorbed = pm_alloc((int64_t)s->k + 1, sizeof *s->absorbed);
     s->done = pm_alloc_zero((int64_t)s->k + 1, sizeof *s->done);
     s->earned = pm_alloc(u->n, sizeof *s->earned);
-    return s->now == NULL || s->next == NULL || s->mixed == NULL || s->absorbed == NULL || s->done == NULL || s->earned == NULL
+    return s->stay == NULL || s->now == NULL || s->next == NULL || s->mixed == NULL || s->absorbed == NULL || s->done == NULL || s->earned == NULL
                ? PM_E_MEMORY
                : PM_OK;
 }
@@ -77,7 +84,7 @@ static void step(const pm_plan *p, const pm_uniform *u, const double *rewards, l
         }
         s->absorbed[j] += rate / scale;
         for (int32_t i = 0; i < n; i++) {
-            double sum = u->stay[i] * now[i];
+            double sum = s->stay[i] * now[i];
             if (j > 0 && !p->graph.discrete) {
                 sum += j * (reward_of(p, u, rewards, i) / scale) * s->now[(int64_t)(j - 1) * n + i];
             }
@@ -92,13 +99,21 @@ static void step(const pm_plan *p, const pm_uniform *u, const double *rewards, l
     s->next = swap;
 }
 
+/*
+ * What the mass that is left must be multiplied by, so that nothing has leaked by rounding: a leak of 1e-17 per step would be 1e-10
+ * after ten million steps. 1 where little mass is left, since the difference to what was absorbed would say nothing then.
+ */
+static double correction(double total, double done, double left) {
+    return left > 1e-4 * total && done < total ? (total - done) / left : 1.0;
+}
+
 /* All levels leak alike, and of the mass itself it is known how much. */
 static void correct(const pm_uniform *u, levels *s) {
     double left = 0.0;
     for (int32_t i = 0; i < u->n; i++) {
         left += s->now[i];
     }
-    const double factor = pm_uniform_correction(u->total, s->absorbed[0], left);
+    const double factor = correction(u->total, s->absorbed[0], left);
     const int64_t size = (int64_t)u->n * (s->k + 1);
     for (int64_t i = 0; i < size && factor != 1.0; i++) {
         s->now[i] *= factor;
@@ -119,14 +134,14 @@ static void add(const pm_uniform *u, levels *s, double weight) {
  * Lets the clock of the uniformized chain ring once in `duration` at least. Rewards are earned between its rings, so a chain that
  * hardly moves, or not at all, would earn nothing otherwise.
  */
-static void quicken(pm_uniform *u, double duration) {
+static void quicken(pm_uniform *u, levels *s, double duration) {
     const double rate = 1.0 / duration;
     const double slower = u->rate * duration;
-    if (!(slower < 1.0 && rate <= 1.7976931348623157e308)) {
+    if (!(slower < 1.0 && rate <= DBL_MAX)) {
         return;
     }
     for (int32_t i = 0; i < u->n; i++) {
-        u->stay[i] = 1.0 - slower + slower * u->stay[i];
+        s->stay[i] = 1.0 - slower + slower * s->stay[i];
     }
     for (int64_t e = 0; e < u->n_inner; e++) {
         u->in_probability[e] *= slower;
@@ -141,7 +156,7 @@ static double leftmost(double lambda) { return floor(lambda - 9.5 * sqrt(lambda)
 static int is_exhausted(const pm_uniform *u, const levels *s) {
     const int64_t size = (int64_t)u->n * (s->k + 1);
     for (int64_t i = 0; i < size; i++) {
-        if (s->now[i] > PM_EXHAUSTED) {
+        if (s->now[i] > EXHAUSTED) {
             return 0;
         }
     }
@@ -164,7 +179,7 @@ static int mix_levels(const pm_plan *p, const pm_uniform *u, const double *rewar
                 used += weight;
             }
         }
-        if (k % PM_CORRECT_EVERY == 0 && is_exhausted(u, s)) {
+        if (k % CORRECT_EVERY == 0 && is_exhausted(u, s)) {
             for (int32_t j = 0; j <= s->k; j++) {
                 s->done[j] += (used < 1.0 ? 1.0 - used : 0.0) * s->absorbed[j];
             }
@@ -176,7 +191,7 @@ static int mix_levels(const pm_plan *p, const pm_uniform *u, const double *rewar
                 return PM_E_STOPPED;
             }
         }
-        if (k % PM_CORRECT_EVERY == PM_CORRECT_EVERY - 1) {
+        if (k % CORRECT_EVERY == CORRECT_EVERY - 1) {
             correct(u, s);
         }
     }
@@ -188,6 +203,9 @@ static int mix_levels(const pm_plan *p, const pm_uniform *u, const double *rewar
 }
 
 static void read_state(const pm_plan *p, const pm_uniform *u, const double *state, levels *s) {
+    for (int32_t i = 0; i < u->n; i++) {
+        s->stay[i] = u->base[i] + u->change[i];
+    }
     for (int32_t j = 0; j <= s->k; j++) {
         const double *level = state + (int64_t)j * p->graph.n_vertices;
         s->absorbed[j] = level[0];
@@ -224,7 +242,7 @@ int pm_uniform_advance(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const 
     if (status != PM_OK) {
         return status;
     }
-    levels s = {k, NULL, NULL, NULL, NULL, NULL, NULL};
+    levels s = {k, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
     status = allocate(u, &s);
     if (status == PM_OK) {
         read_state(p, u, state, &s);
@@ -233,7 +251,7 @@ int pm_uniform_advance(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const 
             int exhausted = 0;
             for (int64_t i = 0; i < end && !exhausted; i++) {
                 step(p, u, rewards, &s);
-                exhausted = i % PM_CORRECT_EVERY == 0 && is_exhausted(u, &s);
+                exhausted = i % CORRECT_EVERY == 0 && is_exhausted(u, &s);
                 if (pm_stop(u->control, 2 * (k + 1) * (u->n_inner + u->n + 8))) {
                     status = PM_E_STOPPED;
                     break;
@@ -248,7 +266,7 @@ int pm_uniform_advance(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const 
             }
         } else {
             if (k > 0) {
-                quicken(u, duration);
+                quicken(u, &s, duration);
             }
             status = mix_levels(p, u, rewards, u->rate * duration, max_steps, &s, where);
             if (status == PM_OK) {

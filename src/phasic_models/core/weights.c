@@ -46,7 +46,10 @@ static int evaluate(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n
                 return status;
             }
             for (int32_t s = 0; s < p->n_slots; s++) {
-                ws->slot[(int64_t)s * ws->lanes + l] = pm_value(more, more->slot, s);
+                double *w = &ws->slot[(int64_t)s * ws->lanes + l];
+                /* Double-double makes a NaN of what is infinite. */
+                const double value = pm_value(more, more->slot, s);
+                *w = isnan(value) && isinf(*w) ? *w : value;
             }
         }
     }
@@ -75,10 +78,10 @@ int pm_load_theta(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n_t
         }
         for (int32_t l = 0; l < lanes; l++) {
             const double w = ws->slot[(int64_t)s * lanes + l];
-            if (!(w >= 0.0 && w <= 1.7976931348623157e308)) {
+            if (!(w >= 0.0 && w <= DBL_MAX)) {
                 const int64_t row = first + l < n_theta ? first + l : n_theta - 1;
                 pm_at(where, PM_AT_SLOT, row, s, w);
-                return w < 0.0 && w >= -1.7976931348623157e308 ? PM_E_NEGATIVE : PM_E_NOT_FINITE;
+                return w < 0.0 && w >= -DBL_MAX ? PM_E_NEGATIVE : PM_E_NOT_FINITE;
             }
         }
     }
@@ -113,4 +116,36 @@ int pm_weights(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double
         }
     }
     return PM_OK;
+}
+
+void pm_weights_slopes(const pm_plan *plan, const pm_workspace *ws, double *slope) {
+    const pm_graph *g = &plan->graph;
+    const int32_t p = g->n_params;
+    for (int32_t i = 0; i < g->n_affine; i++) {
+        double *d = slope + (int64_t)i * p;
+        memset(d, 0, (size_t)p * sizeof *d);
+        for (int64_t k = g->affine_ptr[i]; k < g->affine_ptr[i + 1]; k++) {
+            d[g->affine_param[k]] += g->affine_coef[k];
+        }
+    }
+    for (int32_t i = 0; i < g->n_program; i++) {
+        double *d = slope + (int64_t)(g->n_affine + i) * p;
+        const double *da = slope + (int64_t)g->program_a[i] * p;
+        const double *db = slope + (int64_t)g->program_b[i] * p;
+        const double a = ws->slot[g->program_a[i]];
+        const double b = ws->slot[g->program_b[i]];
+        for (int32_t j = 0; j < p; j++) {
+            switch (g->program_op[i]) {
+            case PM_OP_ADD:
+                d[j] = da[j] + db[j];
+                break;
+            case PM_OP_MUL:
+                d[j] = da[j] * b + a * db[j];
+                break;
+            default:
+                d[j] = (da[j] - a / b * db[j]) / b;
+                break;
+            }
+        }
+    }
 }

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..elimination.plan import PER_JUMP
 from ..errors import NumericalError
 from . import squaring
-from .engine import PER_JUMP
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ..elimination.plan import Plan
     from ..graph import Graph
-    from .engine import Plan
 
     Floats = npt.NDArray[np.float64]
 
 # Nanoseconds, measured on one core; only their ratios matter.
 _PER_TERM = 3.0
 _PER_MULTIPLY = 0.25
-#: Up to this many jumps, and wherever it takes a millisecond at most, uniformization serves: it keeps the relative accuracy of
-#: values down to 1e-280, where squaring keeps it down to about 1e-140.
+#: Up to this many jumps, and wherever it takes a millisecond at most, uniformization serves: a density may be made of more jumps
+#: than squaring follows in a short step where few are expected.
 _FEW_JUMPS = 2_000.0
 _SHORT_SWEEP = 1e6
 

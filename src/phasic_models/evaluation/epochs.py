@@ -9,9 +9,9 @@ import numpy as np
 
 from ..core.binding import reachable
 from ..errors import NumericalError, ParameterError
+from ..statespace.owned import own
 from .arguments import (
     MAX_MOMENT,
-    as_float_array,
     check_count,
     check_reward_vector,
     check_theta,
@@ -19,11 +19,13 @@ from .arguments import (
     check_tolerance,
 )
 from .distribution import carry, evaluate
+from .labels import by_position
+from .numbers import as_float_array
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from .engine import Plan
+    from ..elimination.plan import Plan
 
     Floats = npt.NDArray[np.float64]
 
@@ -77,7 +79,8 @@ class PiecewiseModel:
     """A phase-type distribution whose parameters change at given times, for example with the size of a population.
 
     In every method `theta` has shape (epochs, p) or (batch, epochs, p), and results gain a leading batch axis with
-    it. Made by `Model.epochs`.
+    it. Labels count as for `Model`: a sequence of labelled θ, one for each epoch, or a DataFrame whose rows are the
+    epochs. Made by `Model.epochs`.
 
     Parameters
     ----------
@@ -101,7 +104,7 @@ class PiecewiseModel:
 
     def __init__(self, plan: Plan, starts: Any) -> None:
         self._plan = plan
-        self.starts = as_float_array(starts, "starts")
+        self.starts = own(as_float_array(starts, "starts"))
         s = self.starts
         if s.ndim != 1 or s.size == 0 or s[0] != 0 or not np.isfinite(s).all() or (np.diff(s) <= 0).any():
             raise ParameterError(f"starts must ascend from 0, one time for each epoch; not {starts!r}")
@@ -151,7 +154,7 @@ class PiecewiseModel:
     def expectation(self, theta: Any, rewards: Any = None, *, max_steps: int = _DEFAULT_MAX_STEPS) -> Any:
         """Return E[Y], a float or shape (batch,); see `moments`."""
         values = self.moments(theta, 1, rewards, max_steps=max_steps)[..., 0]
-        return values if np.ndim(theta) == 3 else float(values)
+        return values if values.ndim else float(values)
 
     def variance(self, theta: Any, rewards: Any = None, *, max_steps: int = _DEFAULT_MAX_STEPS) -> Any:
         """Return Var[Y], a float or shape (batch,).
@@ -201,6 +204,9 @@ class PiecewiseModel:
         for i, rows in enumerate(batch):
             values[i] = self._moments(rows, count, checked, steps)
         return values if is_batch else values[0]
+
+    def __reduce__(self) -> tuple[type[PiecewiseModel], tuple[Plan, Floats]]:
+        return PiecewiseModel, (self._plan, self.starts)
 
     # -- one parameter history ----------------------------------------------------------------------------------------
 
@@ -310,7 +316,7 @@ class PiecewiseModel:
         return mass
 
     def _check_theta(self, theta: Any) -> tuple[Floats, bool]:
-        array = as_float_array(theta, "theta")
+        array = as_float_array(by_position(theta, self._plan.graph.param_names), "theta")
         n, p = self.starts.size, self._plan.graph.param_length()
         if array.ndim not in (2, 3) or array.shape[-2:] != (n, p):
             raise ParameterError(

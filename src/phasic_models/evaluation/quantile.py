@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.binding import reachable
+from ..elimination.plan import Plan
 from ..errors import InfiniteExpectationError, NumericalError
 from .distribution import evaluate
-from .engine import Plan
 from .transforms import edge_graph
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.binding import reachable
+from ..elimination.censored import Censored
+from ..elimination.plan import Plan
 from ..errors import NumericalError, ParameterError
 from ..graph import Graph
-from ..statespace.expr import WeightTable
-from .censored import Censored
-from .engine import Plan
+from ..statespace.table import WeightTable
 
 if TYPE_CHECKING:
     import numpy.typing as npt

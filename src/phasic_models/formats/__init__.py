@@ -10,9 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FormatError
+from ..files.atomic import TEMPORARY_PREFIX, write_atomic
+from ..files.checksums import sha256_file
+from ..files.names import MANIFEST_SUM_NAME, MODEL_SUFFIXES
 from .arrays import dag_from_bytes, dag_to_bytes
 from .decoding import FORMAT_VERSION, check_version
-from .files import TEMPORARY_PREFIX, sha256_file, write_atomic
+from .folder import (
+    manifest_problems,
+    manifest_sum_problems,
+    strangers,
+    write_manifest,
+    write_manifest_bytes,
+)
 from .model_json import EXPRESSION_LIMIT, dag_from_json, dag_to_json
 from .records import (
     Citation,
@@ -27,10 +36,8 @@ from .records import (
     decode_meta,
     encode_manifest,
     encode_meta,
-    manifest_problems,
     read_manifest,
     read_meta,
-    write_manifest,
     write_meta,
 )
 from .schema import json_schema
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXPRESSION_LIMIT",
     "FORMAT_VERSION",
+    "MANIFEST_SUM_NAME",
     "TEMPORARY_PREFIX",
     "Citation",
     "Erratum",
@@ -61,24 +69,29 @@ __all__ = [
     "encode_meta",
     "json_schema",
     "manifest_problems",
+    "manifest_sum_problems",
     "open_dag",
     "read_manifest",
     "read_meta",
     "save_dag",
     "sha256_file",
+    "strangers",
     "write_atomic",
     "write_manifest",
+    "write_manifest_bytes",
     "write_meta",
 ]
 
 
-def open_dag(path: str | os.PathLike[str]) -> SymbolicDAG:
+def open_dag(path: str | os.PathLike[str], *, format_version: str | None = None) -> SymbolicDAG:
     """Open a model file, ``.safetensors`` or ``.json``.
 
     Parameters
     ----------
     path : path-like
         The file; its suffix says which form it has.
+    format_version : str, optional
+        The version that its format must have; by default any that can be read.
 
     Returns
     -------
@@ -96,7 +109,8 @@ def open_dag(path: str | os.PathLike[str]) -> SymbolicDAG:
     # a bus error or use indices that nobody checked. Reading costs a fraction of the checksum.
     suffix = _suffix(path)
     data = Path(path).read_bytes()
-    return (dag_from_bytes if suffix == ".safetensors" else dag_from_json)(data, source=os.fspath(path))
+    read = dag_from_bytes if suffix == ".safetensors" else dag_from_json
+    return read(data, source=os.fspath(path), format_version=format_version)
 
 
 def save_dag(dag: SymbolicDAG, path: str | os.PathLike[str]) -> None:
@@ -114,7 +128,7 @@ def save_dag(dag: SymbolicDAG, path: str | os.PathLike[str]) -> None:
 
 def _suffix(path: str | os.PathLike[str]) -> str:
     suffix = Path(path).suffix.lower()
-    if suffix not in (".safetensors", ".json"):
+    if suffix not in MODEL_SUFFIXES:
         raise FormatError(
             f"{os.fspath(path)}: the name of a model file ends in .safetensors or .json, not in {suffix!r}"
         )

@@ -7,7 +7,7 @@ value is a JSON text with the labels of the model and a SHA-256 over those label
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,11 +15,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from ..dag import SymbolicDAG
 from ..errors import FormatError
+from ..graph import Graph
+from ..statespace.table import WeightTable
 from .decoding import FORMAT_VERSION, check_version
-
-if TYPE_CHECKING:
-    from ..dag import SymbolicDAG
 
 METADATA_KEY = "phasic_models"
 
@@ -81,19 +81,30 @@ def dag_to_bytes(dag: SymbolicDAG) -> bytes:
     dag : SymbolicDAG
         The eliminated model.
     """
-    graph = dag.graph
-    tensors: dict[str, npt.NDArray[Any]] = {}
-    for holder, names in ((graph, _GRAPH), (graph.weights, _WEIGHTS), (dag, _PATTERN)):
-        for name, dtype in names.items():
-            tensors[name] = np.ascontiguousarray(getattr(holder, name), dtype=_NUMPY[dtype])
-    labels = Labels(
-        FORMAT_VERSION,
-        graph.content_hash(),
-        list(graph.param_names),
-        bool(graph.discrete),
-        dag.ordering,
-        int(dag.operations),
+    return _encode(
+        _graph_tensors(dag.graph) | _tensors(dag, _PATTERN), _labels(dag.graph, dag.ordering, int(dag.operations))
     )
+
+
+def graph_to_bytes(graph: Graph) -> bytes:
+    """Write a graph without an elimination: the same file without the tensors of the pattern."""
+    return _encode(_graph_tensors(graph), _labels(graph, "", 0))
+
+
+def _tensors(holder: object, names: dict[str, str]) -> dict[str, npt.NDArray[Any]]:
+    return {name: np.ascontiguousarray(getattr(holder, name), dtype=_NUMPY[dtype]) for name, dtype in names.items()}
+
+
+def _graph_tensors(graph: Graph) -> dict[str, npt.NDArray[Any]]:
+    return _tensors(graph, _GRAPH) | _tensors(graph.weights, _WEIGHTS)
+
+
+def _labels(graph: Graph, ordering: str, operations: int) -> Labels:
+    names = list(graph.param_names)
+    return Labels(FORMAT_VERSION, graph.content_hash(), names, bool(graph.discrete), ordering, operations)
+
+
+def _encode(tensors: dict[str, npt.NDArray[Any]], labels: Labels) -> bytes:
     try:
         model = msgspec.json.encode(labels)
     except UnicodeEncodeError as error:
@@ -109,7 +120,7 @@ def _metadata(digest: str, model: bytes) -> str:
     return f'{{"sha256":"{digest}","model":{model.decode()}}}'
 
 
-def dag_from_bytes(data: bytes, *, source: str = "<bytes>") -> SymbolicDAG:
+def dag_from_bytes(data: bytes, *, source: str = "<bytes>", format_version: str | None = None) -> SymbolicDAG:
     """Read a model from safetensors bytes and verify all of it.
 
     Checked are the header (by the safetensors library), the digest over labels and tensor bytes, the graph and its
@@ -121,6 +132,8 @@ def dag_from_bytes(data: bytes, *, source: str = "<bytes>") -> SymbolicDAG:
         The content of a ``.safetensors`` file.
     source : str
         File name or other origin, for messages.
+    format_version : str, optional
+        The version that it must have; by default any that can be read.
 
     Returns
     -------
@@ -132,14 +145,28 @@ def dag_from_bytes(data: bytes, *, source: str = "<bytes>") -> SymbolicDAG:
     FormatError
         The bytes are not such a file, or were altered.
     """
+    labels, arrays = _read(data, TENSORS, source, format_version)
+    return _build(labels, arrays, source)
+
+
+def graph_from_bytes(data: bytes, *, source: str = "<bytes>") -> Graph:
+    """Read what `graph_to_bytes` wrote, and verify all of it; errors as for `dag_from_bytes`."""
+    labels, arrays = _read(data, _GRAPH | _WEIGHTS, source, None)
+    try:
+        return _graph(labels, arrays)
+    except ValueError as error:
+        raise FormatError(f"{source}: {error}") from None
+
+
+def _read(
+    data: bytes, tensors: dict[str, str], source: str, format_version: str | None
+) -> tuple[Labels, dict[str, npt.NDArray[Any]]]:
     try:
         found = deserialize(data)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise FormatError(f"{source}: not a safetensors file (truncated or altered?): {error}") from None
-    start = _data_start(data, source)
-    labels = _read_labels(data, start, source)
-    arrays = _read_arrays(dict(found), source)
-    return _build(labels, arrays, source)
+    labels = _read_labels(data, _data_start(data, source), source, format_version)
+    return labels, _read_arrays(dict(found), tensors, source)
 
 
 def _data_start(data: bytes, source: str) -> int:
@@ -150,7 +177,7 @@ def _data_start(data: bytes, source: str) -> int:
     return start
 
 
-def _read_labels(data: bytes, start: int, source: str) -> Labels:
+def _read_labels(data: bytes, start: int, source: str, format_version: str | None) -> Labels:
     try:
         text = msgspec.json.decode(data[8:start], type=_Header).metadata.get(METADATA_KEY)
         if text is None:
@@ -161,7 +188,7 @@ def _read_labels(data: bytes, start: int, source: str) -> Labels:
         labels = msgspec.json.decode(metadata.model, type=Labels)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"{source}: metadata (altered?): {error}") from None
-    check_version(labels.format_version, source)
+    check_version(labels.format_version, source, format_version)
     digest = hashlib.sha256(metadata.model)
     digest.update(memoryview(data)[start:])
     if digest.hexdigest() != metadata.sha256:
@@ -172,9 +199,9 @@ def _read_labels(data: bytes, start: int, source: str) -> Labels:
     return labels
 
 
-def _read_arrays(found: dict[str, dict[str, Any]], source: str) -> dict[str, npt.NDArray[Any]]:
+def _read_arrays(found: dict[str, dict[str, Any]], tensors: dict[str, str], source: str) -> dict[str, npt.NDArray[Any]]:
     arrays = {}
-    for name, dtype in TENSORS.items():
+    for name, dtype in tensors.items():
         tensor = found.get(name)
         if tensor is None:
             raise FormatError(f"{source}: the tensor {name!r} is missing")
@@ -191,21 +218,9 @@ def _read_arrays(found: dict[str, dict[str, Any]], source: str) -> dict[str, npt
 
 
 def _build(labels: Labels, arrays: dict[str, npt.NDArray[Any]], source: str) -> SymbolicDAG:
-    from ..dag import SymbolicDAG  # a later room: at import time it does not exist yet
-    from ..graph import Graph
-    from ..statespace.expr import WeightTable
-
     try:
-        graph = Graph.from_canonical_arrays(
-            **{name: arrays[name] for name in _GRAPH},
-            weights=WeightTable(**{name: arrays[name] for name in _WEIGHTS}),
-            discrete=labels.is_discrete,
-            param_names=tuple(labels.param_names),
-        )
-        if graph.content_hash() != labels.graph_hash:
-            raise FormatError(f"the graph's hash is {graph.content_hash()}, the file says {labels.graph_hash!r}")
         dag = SymbolicDAG(
-            graph,
+            _graph(labels, arrays),
             **{name: arrays[name] for name in _PATTERN},
             operations=labels.operations,
             ordering=labels.ordering,
@@ -213,3 +228,17 @@ def _build(labels: Labels, arrays: dict[str, npt.NDArray[Any]], source: str) -> 
     except ValueError as error:  # GraphError, FormatError, and what is said of bad parameter names
         raise FormatError(f"{source}: {error}") from None
     return dag
+
+
+def _graph(labels: Labels, arrays: dict[str, npt.NDArray[Any]]) -> Graph:
+    from ..graph import Graph
+
+    graph = Graph.from_canonical_arrays(
+        **{name: arrays[name] for name in _GRAPH},
+        weights=WeightTable(**{name: arrays[name] for name in _WEIGHTS}),
+        discrete=labels.is_discrete,
+        param_names=tuple(labels.param_names),
+    )
+    if graph.content_hash() != labels.graph_hash:
+        raise FormatError(f"the graph's hash is {graph.content_hash()}, the file says {labels.graph_hash!r}")
+    return graph

@@ -29,7 +29,9 @@ def encode_text(text: str, source: str) -> bytes:
         raise FormatError(f"{source}: not valid Unicode: {error}") from None
 
 
-def decode_json(data: bytes, kind: type[T], source: str, *, unversioned: str = "0", bulk: str = "") -> T:
+def decode_json(
+    data: bytes, kind: type[T], source: str, *, unversioned: str = "0", bulk: str = "", version: str | None = None
+) -> T:
     """Decode a JSON document into a typed object.
 
     Parameters
@@ -44,6 +46,8 @@ def decode_json(data: bytes, kind: type[T], source: str, *, unversioned: str = "
         The format version of a document that states none.
     bulk : str
         Key of a long top-level array that, by `kind`, holds no objects; it is not searched for keys that occur twice.
+    version : str, optional
+        The format version that it must have; by default any that can be read.
 
     Raises
     ------
@@ -56,8 +60,8 @@ def decode_json(data: bytes, kind: type[T], source: str, *, unversioned: str = "
     except UnicodeDecodeError as error:  # the decoder below would not look into what it skips
         raise FormatError(f"{source}: not valid UTF-8 (altered?): {error}") from None
     # The version first: a document of another format shall be named as such, not by the first key that differs.
-    version = _decode(data, _VersionOnly, source).format_version
-    check_version(unversioned if version is None else version, source)
+    stated = _decode(data, _VersionOnly, source).format_version
+    check_version(unversioned if stated is None else stated, source, version)
     result = _decode(data, kind, source)
     if bulk:
         # The array's text holds unescaped quotes or is empty, so what is replaced is never part of a string.
@@ -102,8 +106,8 @@ def _ignore(_: str) -> None:
     return None
 
 
-def check_version(version: str, source: str) -> None:
-    """Refuse a document of another major format version.
+def check_version(version: str, source: str, expected: str | None = None) -> None:
+    """Refuse a document of another major format version, or of another one than is `expected`.
 
     Raises
     ------
@@ -112,6 +116,8 @@ def check_version(version: str, source: str) -> None:
     """
     major, dot, minor = version.partition(".")
     if major == _MAJOR and (not dot or (minor.isascii() and minor.isdigit())):
+        if expected is not None and version != expected:
+            raise FormatError(f"{source}: its format version is {version!r}, and its metadata say {expected!r}")
         return
     if version == "0" or (major == "0" and dot):
         raise FormatError(

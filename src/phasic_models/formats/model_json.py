@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 import numpy as np
 
+from ..dag import SymbolicDAG
 from ..errors import FormatError
+from ..graph import Graph
+from ..statespace.table import WeightTable
 from .decoding import FORMAT_VERSION, decode_json, encode_text
 from .expand import ADD, DIV, MUL, OPERATION_NAMES, Expansion, expand, expression_bound
-
-if TYPE_CHECKING:
-    from ..dag import SymbolicDAG
-    from ..graph import Graph
 
 EXPRESSION_LIMIT = 2_000_000
 """A document is expanded if the bound of its number of expressions (`expand.expression_bound`) is at most this."""
@@ -235,7 +234,7 @@ def _lines(items: Iterable[str], indent: str) -> str:
 # ---- reading
 
 
-def dag_from_json(text: str | bytes, *, source: str = "<string>") -> SymbolicDAG:
+def dag_from_json(text: str | bytes, *, source: str = "<string>", format_version: str | None = None) -> SymbolicDAG:
     """Read an interchange document and verify all of it.
 
     The graph hash is computed anew; the elimination order is checked against the graph; the pattern is derived from
@@ -247,6 +246,8 @@ def dag_from_json(text: str | bytes, *, source: str = "<string>") -> SymbolicDAG
         The document.
     source : str
         File name or other origin, for messages.
+    format_version : str, optional
+        The version that it must have; by default any that can be read.
 
     Returns
     -------
@@ -258,10 +259,8 @@ def dag_from_json(text: str | bytes, *, source: str = "<string>") -> SymbolicDAG
     FormatError
         The text is not such a document, or contradicts itself.
     """
-    from ..dag import SymbolicDAG  # a later room: at import time it does not exist yet
-
     data = encode_text(text, source) if isinstance(text, str) else text
-    document = decode_json(data, Document, source, bulk="expressions")
+    document = decode_json(data, Document, source, bulk="expressions", version=format_version)
     _check_lengths(document, source)
     graph = _read_graph(document, source)
     order = np.array(document.elimination.order, dtype=np.int32)
@@ -303,9 +302,6 @@ def _check_lengths(document: Document, source: str) -> None:
 
 
 def _read_graph(document: Document, source: str) -> Graph:
-    from ..graph import Graph
-    from ..statespace.expr import WeightTable
-
     edges = np.array(document.graph.edges, dtype=np.int32).reshape(-1, 3)
     n_vertices = len(document.vertices)
     disordered = np.flatnonzero(np.diff(edges[:, 0]) < 0)

@@ -11,17 +11,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from ..errors import FormatError
+from ..files.atomic import write_atomic
+from ..files.names import name_problem
 from .decoding import FORMAT_VERSION, decode_json
-from .files import sha256_file, write_atomic
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Status = Literal["provisional", "verified", "retracted"]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
-# One path component that means the same on every system: no separators, drives, wildcards or control characters, no
-# trailing dot or space (Windows drops them), no leading dot (hidden files and "..").
-_FILE_NAME = re.compile(r"[^.\x00-\x1f\x7f<>:\"/\\|?*][^\x00-\x1f\x7f<>:\"/\\|?*]*(?<![. ])\Z")
 
 
 class Parameter(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -41,6 +39,18 @@ class Citation(msgspec.Struct, kw_only=True, omit_defaults=True):
     title: str = ""
     doi: str | None = None
     url: str | None = None
+
+    @property
+    def link(self) -> str:
+        """Address of the source, empty where none is known."""
+        return f"https://doi.org/{self.doi}" if self.doi else self.url or ""
+
+    def text(self) -> str:
+        """One line that names the source; what is not known is left out."""
+        *first, last = self.authors or [""]
+        authors = f"{', '.join(first)} and {last}" if first else last
+        who = " ".join(part for part in (authors, f"({self.year})" if self.year is not None else "") if part)
+        return ". ".join(part for part in (who, self.title, self.link) if part)
 
 
 class Erratum(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -196,14 +206,16 @@ def decode_manifest(data: bytes, *, source: str = "<bytes>") -> Manifest:
     manifest = decode_json(data, Manifest, source, unversioned=FORMAT_VERSION)
     seen: set[str] = set()
     for index, model in enumerate(manifest.models):
-        if not _FILE_NAME.match(model.name):
-            raise FormatError(f"{source}: {model.name!r} cannot be a file name - at `$.models[{index}].name`")
+        if problem := name_problem(model.name):
+            raise FormatError(
+                f"{source}: {model.name!r} cannot be a file name: it {problem} - at `$.models[{index}].name`"
+            )
         if model.name in seen:
             raise FormatError(f"{source}: {model.name!r} is listed twice - at `$.models[{index}].name`")
         seen.add(model.name)
     for name, checksum in manifest.checksums.items():
-        if not _FILE_NAME.match(name):
-            raise FormatError(f"{source}: {name!r} cannot be a file name - at `$.checksums`")
+        if problem := name_problem(name):
+            raise FormatError(f"{source}: {name!r} cannot be a file name: it {problem} - at `$.checksums`")
         if not _CHECKSUM.match(checksum):
             raise FormatError(
                 f"{source}: {checksum!r} is not 'sha256:' and 64 hexadecimal digits - at `$.checksums[{name!r}]`"
@@ -228,49 +240,6 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         The file cannot be read.
     """
     return decode_manifest(Path(path).read_bytes(), source=os.fspath(path))
-
-
-def write_manifest(path: str | os.PathLike[str], manifest: Manifest) -> None:
-    """Write a ``manifest.json`` atomically."""
-    write_atomic(path, encode_manifest(manifest))
-
-
-def manifest_problems(folder: str | os.PathLike[str], manifest: Manifest | None = None) -> list[str]:
-    """Compare the files of a folder with its manifest.
-
-    Parameters
-    ----------
-    folder : path-like
-        The folder that holds ``manifest.json``.
-    manifest : Manifest, optional
-        Its manifest, if it has been read already.
-
-    Returns
-    -------
-    list of str
-        One sentence for each file that is missing or differs, and for each model without a ``.json`` or
-        ``.safetensors`` file that a checksum covers; empty if all is well.
-    """
-    root = Path(folder)
-    if manifest is None:
-        manifest = read_manifest(root / "manifest.json")
-    problems = []
-    for name, expected in sorted(manifest.checksums.items()):
-        path = root / name
-        try:
-            found = f"sha256:{sha256_file(path)}"
-        except FileNotFoundError:
-            problems.append(f"{path}: missing")
-        except OSError as error:
-            problems.append(f"{path}: cannot be read: {error.strerror or error}")
-        else:
-            if found != expected:
-                problems.append(f"{path}: altered or damaged: its checksum is {found}, the manifest says {expected}")
-    covered = {name.removesuffix(suffix) for name in manifest.checksums for suffix in (".json", ".safetensors")}
-    for model in manifest.models:
-        if model.name not in covered and model.hash not in covered:
-            problems.append(f"{root}: no checksum covers a file of the model {model.name!r}")
-    return problems
 
 
 def _encode(record: msgspec.Struct, name: str) -> bytes:

@@ -1,11 +1,14 @@
 """A library of models (library.yaml, models.py, library.lock and README.md in one folder): read, checked, built."""
 
-from .build import LibraryBuild, ModelBuild, build_library
+from .build import build_library
+from .isolation import Workers
 from .loading import Library, discover, load_library
 from .lock import Lock, LockedModel, lock_differences, updated_lock
 from .mistakes import LibraryMistakes, Mistake
 from .readme import render_readme, update_readme
+from .records import LibraryBuild, ModelBuild
 from .spec import Citation, Compatible, Erratum, LibrarySpec, ModelSpec, Parameter, Retraction, json_schema
+from .worker import Limits
 
 __all__ = [
     "Citation",
@@ -15,6 +18,7 @@ __all__ = [
     "LibraryBuild",
     "LibraryMistakes",
     "LibrarySpec",
+    "Limits",
     "Lock",
     "LockedModel",
     "Mistake",
@@ -22,6 +26,7 @@ __all__ = [
     "ModelSpec",
     "Parameter",
     "Retraction",
+    "Workers",
     "build_library",
     "discover",
     "json_schema",

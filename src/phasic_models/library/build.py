@@ -1,97 +1,36 @@
-"""Building a library: graph, elimination and files of every model, the same bytes at any time and with any jobs."""
+"""Building libraries: graph, elimination and files of every model, the same bytes at any time and with any jobs."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import multiprocessing
 import os
 import secrets
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from .. import formats
-from ..compat import VersionRange, metadata_fields
-from ..errors import LibraryError, PhasicModelsError
-from .loading import Library, load_library
-from .lock import Lock, LockedModel
+from ..compat import metadata_fields
+from ..errors import LibraryError
+from .dispatch import Runner, run_locally
+from .isolation import Failure, Workers
+from .loading import Library, callback_mistakes, examine, shown_path
+from .lock import Lock
 from .mistakes import LibraryMistakes, Mistake
-from .spec import FORMAT_VERSION, ModelSpec
+from .one_model import Problem, Task, task_of
+from .records import LibraryBuild, ModelBuild
+from .spec import FORMAT_VERSION
+from .worker import Limits
 
+#: Called with the models that are done, the models there are, and the name of the last one.
 Progress = Callable[[int, int, str], None]
 
-# Windows cannot wait for more processes than that.
-_MAX_JOBS = 60
 _ATTEMPTS = 8
 _ABANDONED_AFTER = 24 * 3600.0
-
-
-@dataclass(frozen=True)
-class ModelBuild:
-    """One model that was built.
-
-    Attributes
-    ----------
-    name : str
-        Its name.
-    graph_hash : str
-        Content hash of the graph.
-    vertices, edges, operations : int
-        Size of the graph, and multiply-adds of one elimination.
-    files : dict
-        File name to SHA-256.
-    bytes : int
-        Size of all its files.
-    seconds : float
-        Wall time of the build.
-    created, elimination_time_ms
-        What its metadata say; from the lock, unless the content is new.
-    """
-
-    name: str
-    graph_hash: str
-    vertices: int
-    edges: int
-    operations: int
-    files: dict[str, str]
-    bytes: int
-    seconds: float
-    created: str
-    elimination_time_ms: float
-
-
-@dataclass(frozen=True)
-class LibraryBuild:
-    """A library that was built.
-
-    Attributes
-    ----------
-    category, version, build
-        The library.
-    folder : Path
-        Where its files are.
-    models : list of ModelBuild
-        In the order of library.yaml.
-    manifest : str
-        SHA-256 of manifest.json.
-    created : str
-        When anything in the library last changed, UTC; from the lock, unless the content is new.
-    """
-
-    category: str
-    version: str
-    build: int
-    folder: Path
-    models: list[ModelBuild]
-    manifest: str
-    created: str
 
 
 def build_library(
@@ -100,9 +39,10 @@ def build_library(
     *,
     lock: Lock | None = None,
     jobs: int = 1,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> LibraryBuild:
-    """Build all models of a library into ``out_dir/<category>/``.
+    """Build all models of a library into ``out_dir/<category>/``, each in a process of its own.
 
     Parameters
     ----------
@@ -114,7 +54,10 @@ def build_library(
     lock : Lock, optional
         Times of creation and elimination are taken from here wherever the content is the same.
     jobs : int
-        Number of processes. The bytes do not depend on it.
+        Number of models that are built at the same time. The bytes do not depend on it.
+    workers : Workers, optional
+        Processes in which it happens; they have the limits of time and memory. By default some are started for this
+        build, with a limit of 10 minutes and 4 GiB for each model.
     progress : callable, optional
         Called as ``progress(done, total, model name)`` after each model.
 
@@ -126,205 +69,155 @@ def build_library(
     Raises
     ------
     LibraryMistakes
-        Callbacks raise or are not what library.yaml says; the message lists all of them, and nothing is written.
+        Callbacks raise, end their process, exceed a limit, give another graph each time or are not what library.yaml
+        says; the message lists all of them, and nothing is written.
     LibraryError
         ``out_dir/<category>`` holds something else than a library.
     """
-    loaded = library if isinstance(library, Library) else load_library(library)
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")
-    target = Path(out_dir) / loaded.category
-    _check_target(target)
-    now = _now()
-    with _staging(target) as folder:
-        tasks = [_Task(str(loaded.folder), name, _locked(lock, name), str(folder), now) for name in loaded.model_names]
-        built, mistakes = _run(loaded, tasks, min(jobs, len(tasks), _MAX_JOBS), progress)
-        if mistakes:
-            raise LibraryMistakes(mistakes)
-        models = [built[name] for name in loaded.model_names]
-        manifest = formats.encode_manifest(_manifest(loaded, models))
-        formats.write_atomic(folder / "manifest.json", manifest)
-    digest = hashlib.sha256(manifest).hexdigest()
-    same = lock is not None and (lock.version, lock.build, lock.manifest) == (loaded.version, loaded.spec.build, digest)
-    created = lock.created if lock is not None and same else now
-    return LibraryBuild(loaded.category, loaded.version, loaded.spec.build, target, models, digest, created)
+    with contextlib.nullcontext(workers) if workers is not None else Workers(Limits()) as running:
+        [loaded] = [library] if isinstance(library, Library) else load_isolated([Path(library)], running)
+
+        def report(done: int, total: int, task: Task) -> None:
+            if progress is not None:
+                progress(done, total, task.spec.name)
+
+        runner = partial(run_locally, workers=running, jobs=jobs)
+        [build] = build_libraries([loaded], Path(out_dir), {loaded.category: lock}, runner, report)
+    return build
 
 
-@dataclass(frozen=True)
-class _Task:
-    library: str
-    model: str
-    locked: LockedModel | None
-    folder: str
-    now: str
+def load_isolated(folders: Sequence[Path], workers: Workers) -> list[Library]:
+    """Read library folders; their models.py run in processes of their own, so that this one cannot be ended by them.
 
-
-def _run(
-    library: Library, tasks: list[_Task], jobs: int, progress: Progress | None
-) -> tuple[dict[str, ModelBuild], list[Mistake]]:
-    """Build every model, also after one has failed, so that all mistakes are found."""
-    built: dict[str, ModelBuild] = {}
+    Raises
+    ------
+    LibraryMistakes
+        The mistakes in all of the folders.
+    """
+    libraries: list[Library] = []
     mistakes: list[Mistake] = []
-
-    def take(result: ModelBuild | LibraryMistakes, task: _Task) -> None:
-        if isinstance(result, LibraryMistakes):
-            mistakes.extend(result.mistakes)
+    for folder in folders:
+        answer = workers.call(examine, folder)
+        if answer.failure is not None:
+            mistakes.append(_while_run(folder, answer.failure))
+        elif isinstance(answer.value, Library):
+            libraries.append(answer.value)
         else:
-            built[task.model] = result
-        if progress is not None:
-            progress(len(built) + len(mistakes), len(tasks), task.model)
-
-    if jobs == 1:
-        for task in tasks:
-            take(_build_model(library, task), task)
-        return built, mistakes
-    # Spawned, not forked: a progress bar's thread may hold a lock at the time of the fork.
-    context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(jobs, context, _start_worker, (str(library.folder),)) as pool:
-        with _interrupts_blocked():
-            futures = {pool.submit(_work, task): task for task in tasks}
-        try:
-            for future in as_completed(futures):
-                take(future.result(), futures[future])
-        except BrokenProcessPool:
-            raise LibraryError(
-                f"{library.category}: a build process died (out of memory?); try again with fewer jobs"
-            ) from None
-        except BaseException:
-            # The workers do not hear of an interrupt by themselves.
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-            pool.shutdown(cancel_futures=True)
-            raise
-    return built, mistakes
+            mistakes += answer.value
+            answer = workers.call(callback_mistakes, folder)
+            mistakes += [_while_run(folder, answer.failure)] if answer.failure is not None else answer.value
+    if mistakes:
+        raise LibraryMistakes(list(dict.fromkeys(mistakes)))
+    return libraries
 
 
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Processes that are started here never see Ctrl-C, which a terminal sends to all: it is for their parent to end them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _while_run(folder: Path, failure: Failure) -> Mistake:
+    path = folder / "models.py"
+    line = failure.line_in(str(path))
+    return Mistake(shown_path(path), line, "", f"while it was run, {failure.message}", failure.trace)
 
 
-_worker_library: Library | None = None
+def build_libraries(
+    libraries: Sequence[Library],
+    out_dir: Path,
+    locks: Mapping[str, Lock | None],
+    runner: Runner,
+    progress: Callable[[int, int, Task], None],
+) -> list[LibraryBuild]:
+    """Build libraries into the folders of their names, all of them or, where anything is wrong, none.
 
+    Parameters
+    ----------
+    libraries, locks
+        The libraries, and their locks by category.
+    out_dir
+        Folder for the libraries' folders.
+    runner
+        Builds the models, or has them from somewhere.
+    progress
+        Called after each model with the number of those that are done, of all, and the model.
 
-def _start_worker(folder: str) -> None:
-    global _worker_library
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker_library = load_library(folder)
-
-
-def _work(task: _Task) -> ModelBuild | LibraryMistakes:
-    assert _worker_library is not None
-    return _build_model(_worker_library, task)
-
-
-def _build_model(library: Library, task: _Task) -> ModelBuild | LibraryMistakes:
-    """Build one model into the staging folder. Mistakes are returned, so that the other models are still tried."""
-    start = time.perf_counter()
-    spec = library.model(task.model)
-    try:
-        graph = library.graph(spec)
-        elimination_start = time.perf_counter()
-        dag = graph.eliminate()
-        measured = round((time.perf_counter() - elimination_start) * 1e3, 3)
-        dag.model().expectation(spec.example)
-        contents = {
-            f"{spec.name}.json": formats.dag_to_json(dag).encode(),
-            f"{spec.name}.safetensors": formats.dag_to_bytes(dag),
+    Raises
+    ------
+    LibraryMistakes
+        What is wrong with any of the models.
+    """
+    targets = {library.category: out_dir / library.category for library in libraries}
+    tasks = tasks_of(libraries, locks)
+    with contextlib.ExitStack() as stack:
+        folders = {
+            category: stack.enter_context(replacing(target, "manifest.json")) for category, target in targets.items()
         }
-    except LibraryMistakes as error:
-        return error
-    except PhasicModelsError as error:
-        return LibraryMistakes(
-            [library.mistake(spec, f"at the example parameters {spec.example}: {error}", "parameters")]
-        )
-    except Exception as error:
-        return LibraryMistakes([library.mistake(spec, f"{type(error).__name__}: {error}")])
-    stats = formats.Stats(
-        vertices=graph.vertices_length(),
-        edges=graph.n_edges,
-        operations=int(dag.operations),
-        elimination_time_ms=measured,
-    )
-    meta = _meta(library, spec, graph.content_hash(), stats)
-    created, measured, text = _stamp(meta, stats, contents, task)
-    contents[f"{spec.name}.meta"] = text
-    folder = Path(task.folder)
-    for name, data in contents.items():
-        formats.write_atomic(folder / name, data)
-    return ModelBuild(
-        name=spec.name,
-        graph_hash=meta.graph_hash,
-        vertices=graph.vertices_length(),
-        edges=graph.n_edges,
-        operations=int(dag.operations),
-        files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(contents.items())},
-        bytes=sum(map(len, contents.values())),
-        seconds=time.perf_counter() - start,
-        created=created,
-        elimination_time_ms=measured,
-    )
+        built = collect(libraries, tasks, runner, folders, progress)
+        return [
+            _finish(
+                library, [built[f"{library.category}/{name}"] for name in library.model_names], folders, targets, locks
+            )
+            for library in libraries
+        ]
 
 
-def _stamp(
-    meta: formats.ModelMeta, stats: formats.Stats, contents: Mapping[str, bytes], task: _Task
-) -> tuple[str, float, bytes]:
-    """Complete the metadata with the lock's times if that gives the locked content, and with new ones otherwise."""
-    import msgspec
-
-    def encoded(created: str, milliseconds: float) -> bytes:
-        timed = msgspec.structs.replace(stats, elimination_time_ms=milliseconds)
-        return formats.encode_meta(msgspec.structs.replace(meta, created=created, stats=timed))
-
-    locked = task.locked
-    if locked is not None:
-        text = encoded(locked.created, locked.elimination_time_ms)
-        files = {**contents, f"{task.model}.meta": text}
-        if {name: hashlib.sha256(data).hexdigest() for name, data in files.items()} == locked.files:
-            return locked.created, locked.elimination_time_ms, text
-    measured = stats.elimination_time_ms or 0.0
-    return task.now, measured, encoded(task.now, measured)
+def tasks_of(libraries: Sequence[Library], locks: Mapping[str, Lock | None]) -> list[Task]:
+    """Every model of some libraries, in the order of their library.yaml."""
+    now = present_time()
+    tasks = []
+    for library in libraries:
+        lock = locks.get(library.category)
+        locked = lock.models if lock is not None else {}
+        tasks += [task_of(library, model, locked.get(model.name), now) for model in library.models]
+    return tasks
 
 
-def _meta(library: Library, spec: ModelSpec, graph_hash: str, stats: formats.Stats) -> formats.ModelMeta:
-    citation = spec.citation
-    retraction = spec.retraction
-    return formats.ModelMeta(
-        model_name=spec.name,
-        description=spec.description,
-        format_version=FORMAT_VERSION,
-        phasic_version=VersionRange.parse(library.spec.compatible.phasic).min_version,
-        graph_hash=graph_hash,
-        stats=stats,
-        parameters=dict(spec.arguments),
-        **metadata_fields(library.spec.compatible),
-        is_discrete=spec.discrete,
-        theta=[
-            formats.Parameter(name=item.name, description=item.description, unit=item.unit, example=item.example)
-            for item in spec.parameters
-        ],
-        license=library.spec.license,
-        citation=formats.Citation(
-            authors=list(citation.authors), year=citation.year, title=citation.title, doi=citation.doi, url=citation.url
-        ),
-        status=spec.status,
-        retraction=None
-        if retraction is None
-        else formats.Retraction(reason=retraction.reason, fixed_in=retraction.fixed_in),
-        errata=[
-            formats.Erratum(description=item.description, date=item.date, affects=item.affects, fixed_in=item.fixed_in)
-            for item in spec.errata
-        ],
-    )
+def collect(
+    libraries: Sequence[Library],
+    tasks: Sequence[Task],
+    runner: Runner,
+    folders: Mapping[str, Path],
+    progress: Callable[[int, int, Task], None],
+) -> dict[str, ModelBuild]:
+    """Build tasks, write their files into the folders of their libraries, and give their records by ``library/model``.
+
+    Every model is tried, also after one has failed, so that all mistakes are found.
+    """
+    by_category = {library.category: library for library in libraries}
+    mistakes: dict[str, Mistake] = {}
+    built: dict[str, ModelBuild] = {}
+    with contextlib.closing(runner(tasks)) as running:
+        for task, result in running:
+            if isinstance(result, Problem):
+                mistakes[task.name] = by_category[task.category].mistake(
+                    task.spec, result.message, result.key, result.line, result.trace
+                )
+            else:
+                for name, data in result.contents.items():
+                    formats.write_atomic(folders[task.category] / name, data)
+                built[task.name] = result.record
+            progress(len(built) + len(mistakes), len(tasks), task)
+    if mistakes:
+        # In the order of library.yaml, whichever was ready first.
+        raise LibraryMistakes([mistakes[task.name] for task in tasks if task.name in mistakes])
+    if lost := [task.name for task in tasks if task.name not in built]:
+        raise LibraryError(f"asked for {len(tasks)} models, built {len(built)}: nothing came of {', '.join(lost)}")
+    return built
+
+
+def _finish(
+    library: Library,
+    models: list[ModelBuild],
+    folders: Mapping[str, Path],
+    targets: Mapping[str, Path],
+    locks: Mapping[str, Lock | None],
+) -> LibraryBuild:
+    spec = library.spec
+    manifest = _manifest(library, models)
+    formats.write_manifest(folders[spec.category] / "manifest.json", manifest)
+    digest = hashlib.sha256(formats.encode_manifest(manifest)).hexdigest()
+    lock = locks.get(spec.category)
+    same = lock is not None and (lock.version, lock.build, lock.manifest) == (spec.version, spec.build, digest)
+    created = lock.created if lock is not None and same else present_time()
+    return LibraryBuild(spec.category, spec.version, spec.build, targets[spec.category], models, digest, created)
 
 
 def _manifest(library: Library, models: list[ModelBuild]) -> formats.Manifest:
@@ -351,12 +244,8 @@ def _manifest(library: Library, models: list[ModelBuild]) -> formats.Manifest:
     )
 
 
-def _locked(lock: Lock | None, name: str) -> LockedModel | None:
-    return lock.models.get(name) if lock is not None else None
-
-
-def _now() -> str:
-    """Present time, or SOURCE_DATE_EPOCH where a packager sets it."""
+def present_time() -> str:
+    """Present time as metadata state it, or SOURCE_DATE_EPOCH where a packager sets it."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     try:
         moment = datetime.fromtimestamp(int(epoch) if epoch else time.time(), timezone.utc)
@@ -367,20 +256,29 @@ def _now() -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _check_target(target: Path) -> None:
-    """Refuse to take the place of anything that is not an earlier build, such as the sources themselves."""
+@contextlib.contextmanager
+def replacing(target: Path, marker: str) -> Iterator[Path]:
+    """A new folder beside `target` that takes its place at the end, or disappears if anything goes wrong.
+
+    Parameters
+    ----------
+    target : Path
+        May be absent, empty, or of an earlier build.
+    marker : str
+        Name of a file that every build leaves there; a folder without it is something else, such as the sources.
+
+    Raises
+    ------
+    LibraryError
+        The target is something else.
+    """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise LibraryError(f"{target} is not a folder; choose another place for the build, or remove it")
-    if target.is_dir() and any(target.iterdir()) and not (target / "manifest.json").is_file():
+    if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
         raise LibraryError(
-            f"{target} holds files that are not a built library (there is no manifest.json); "
+            f"{target} holds files that are not a built library (there is no {marker}); "
             "choose another place for the build, or remove it"
         )
-
-
-@contextlib.contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` that takes its place at the end, or disappears if anything goes wrong."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target)
     folder = target.with_name(f"{_staging_prefix(target)}{secrets.token_hex(8)}")

@@ -39,7 +39,9 @@ class WrongCallback(Exception):
         self.line = line
 
 
-def load_functions(path: Path, shown: str, mistakes: list[Mistake]) -> dict[str, Callable[..., Any]] | None:
+def load_functions(
+    code: bytes, path: Path, shown: str, mistakes: list[Mistake]
+) -> dict[str, Callable[..., Any]] | None:
     """Run a models.py and return its functions by name.
 
     The file is compiled and run directly: nothing stays in `sys.modules`, so that two libraries may both have a
@@ -47,34 +49,32 @@ def load_functions(path: Path, shown: str, mistakes: list[Mistake]) -> dict[str,
 
     Parameters
     ----------
+    code : bytes
+        Content of the file.
     path : Path
-        The file.
+        The file, as tracebacks name it; it need not be there.
     shown : str
         Its name in messages.
     mistakes : list of Mistake
-        A file that cannot be read or run is noted here.
+        A file that cannot be run is noted here.
 
     Returns
     -------
     dict or None
         None if the file cannot be run.
     """
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        mistakes.append(Mistake(shown, None, "", f"cannot be read: {error.strerror or error}"))
-        return None
     # dataclasses, for one, look their module up while it runs.
     module = ModuleType(f"_phasic_models_library_{secrets.token_hex(8)}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
     try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
+        exec(compile(code, str(path), "exec", dont_inherit=True), module.__dict__)
     except SyntaxError as error:
         mistakes.append(Mistake(shown, error.lineno, "", f"{type(error).__name__}: {error.msg}"))
         return None
     except (Exception, SystemExit) as error:
-        mistakes.append(Mistake(shown, line_in(path, error), "", f"{type(error).__name__} while it was run: {error}"))
+        text = f"{type(error).__name__} while it was run: {error}"
+        mistakes.append(Mistake(shown, line_in(path, error), "", text, details(error)))
         return None
     finally:
         del sys.modules[module.__name__]
@@ -130,11 +130,13 @@ def graph_of(function: Callable[..., Any], spec: ModelSpec, path: Path) -> Graph
         graph = Graph(
             # Bound here, so that an argument may have the name of an option of Graph.
             partial(function, **spec.arguments),
+            # Several models are built at once; their builder has a bar of its own.
+            progress=lambda explored, found: None,
             discrete=spec.discrete,
             parameterized=bool(names),
             param_names=names or None,
         )
-    except (GraphError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+    except (GraphError, ValueError, TypeError, ArithmeticError, LookupError, SystemExit) as error:
         # The callback's own exception, if there is one, knows the line; the graph's error knows the state.
         inner: BaseException | None = error
         while inner is not None and line_in(path, inner) is None:
@@ -155,6 +157,11 @@ def graph_of(function: Callable[..., Any], spec: ModelSpec, path: Path) -> Graph
             f"{spec.name}: no transition of {spec.function} depends on {', '.join(unused)}", "parameters"
         )
     return graph
+
+
+def details(error: BaseException) -> str:
+    """The traceback of an exception, for those who ask for it."""
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
 def line_in(path: Path, error: BaseException) -> int | None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from ..compat import VersionRange
 from ..errors import LibraryError
+from ..files.names import ENTRIES_FOLDER, is_device_name
 from .callbacks import check_call
 from .mistakes import Mistake
 from .yaml_source import Located
 
-_WINDOWS_NAMES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])")
 # A model of this name would take the place of the library's own file.
 _TAKEN_NAMES = ("manifest",)
 
@@ -56,8 +55,10 @@ class _Checks:
         category = self._text(self.source, "category")
         if category is not None and category != self.folder:
             self._note("category", f"expected {self.folder!r}, the name of the folder, got {category!r}", "category")
-        if category is not None and _WINDOWS_NAMES.fullmatch(category):
+        if category is not None and is_device_name(category):
             self._note("category", f"{category!r} is not a legal file name on Windows", "category")
+        if category == ENTRIES_FOLDER:
+            self._note("category", f"{category!r} is the name of a folder of the cache", "category")
         compatible = root.get("compatible")
         if compatible is not None:
             for name in ("phasic", "phasic-models"):
@@ -75,7 +76,7 @@ class _Checks:
     def _model(self, model: Located, index: int) -> None:
         key = f"models[{index}]"
         name = self._text(model, "name")
-        if name is not None and (_WINDOWS_NAMES.fullmatch(name) or name in _TAKEN_NAMES):
+        if name is not None and (is_device_name(name) or name in _TAKEN_NAMES):
             taken = name in _TAKEN_NAMES
             reason = "is taken by a file of the library" if taken else "is not a legal file name on Windows"
             self._note(f"{key}.name", f"{name!r} {reason}", "models", index, "name")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .callbacks import WrongCallback, check_call, graph_of, load_functions
+from .callbacks import WrongCallback, check_call, details, graph_of, load_functions
 from .checks import semantic_mistakes
 from .mistakes import LibraryMistakes, Mistake
 from .spec import LibrarySpec, ModelSpec
@@ -31,16 +32,40 @@ class Library:
         The folder.
     spec : LibrarySpec
         Content of library.yaml.
-    functions : dict
-        Functions of models.py by name.
     source : Located
         library.yaml with its lines, for messages.
+    code : bytes
+        Content of models.py.
     """
 
     folder: Path
     spec: LibrarySpec
-    functions: dict[str, Callable[..., Any]]
     source: Located
+    code: bytes
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the functions, which another process makes anew from the code."""
+        return {name: value for name, value in self.__dict__.items() if name != "functions"}
+
+    @cached_property
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """Functions of models.py by name; the file is run when they are first asked for.
+
+        Raises
+        ------
+        LibraryMistakes
+            The file cannot be run.
+        """
+        mistakes: list[Mistake] = []
+        functions = load_functions(self.code, self.models_path, shown_path(self.models_path), mistakes)
+        if functions is None:
+            raise LibraryMistakes(mistakes)
+        return functions
+
+    @property
+    def models_path(self) -> Path:
+        """The file of the callbacks."""
+        return self.folder / "models.py"
 
     @property
     def category(self) -> str:
@@ -96,13 +121,13 @@ class Library:
         """
         spec = self.model(model) if isinstance(model, str) else model
         try:
-            return graph_of(self.functions[spec.function], spec, self.folder / "models.py")
+            return graph_of(self.functions[spec.function], spec, self.models_path)
         except WrongCallback as error:
-            raise LibraryMistakes([_located(error, self.folder, self.source, self._index(spec))]) from error
+            raise LibraryMistakes([self.mistake(spec, str(error), error.key, error.line, details(error))]) from error
 
-    def mistake(self, spec: ModelSpec, message: str, *path: str | int) -> Mistake:
-        """A mistake in the entry of one model, at the line of its key."""
-        return _model_mistake(self.folder, self.source, self._index(spec), f"{spec.name}: {message}", path)
+    def mistake(self, spec: ModelSpec, message: str, key: str, line: int | None, trace: str = "") -> Mistake:
+        """A mistake in one model: at a line of models.py, or where that is not known, at a key of its entry."""
+        return _located(message, key, line, self.folder, self.source, self._index(spec), trace)
 
     def _index(self, spec: ModelSpec) -> int:
         return self.model_names.index(spec.name)
@@ -123,7 +148,7 @@ def discover(root: str | os.PathLike[str] = "libraries") -> list[Path]:
 
 
 def load_library(folder: str | os.PathLike[str]) -> Library:
-    """Read a library folder and check library.yaml against the format and against models.py.
+    """Read a library folder and check library.yaml against the format and against models.py, which is run for that.
 
     Parameters
     ----------
@@ -135,47 +160,68 @@ def load_library(folder: str | os.PathLike[str]) -> Library:
     LibraryMistakes
         Something is wrong; the message lists every mistake with file, line, key and what was expected.
     """
-    path = Path(folder)
-    yaml_path, models_path = path / "library.yaml", path / "models.py"
+    library = examine(Path(folder))
+    if isinstance(library, Library):
+        return library
+    # The author shall see the mistakes in the callbacks together with those in library.yaml, not one after the other.
+    raise LibraryMistakes([*library, *callback_mistakes(Path(folder))])
+
+
+def examine(folder: Path) -> Library | list[Mistake]:
+    """Read a library folder; gives the mistakes in library.yaml, and of models.py as a whole, where there are any."""
+    yaml_path, models_path = folder / "library.yaml", folder / "models.py"
     mistakes: list[Mistake] = []
-    functions = load_functions(models_path, shown_path(models_path), mistakes)
+    code = _read(models_path, mistakes)
+    functions = None if code is None else load_functions(code, models_path, shown_path(models_path), mistakes)
     source = read_yaml(yaml_path, shown_path(yaml_path), mistakes)
     if source is None:
-        raise LibraryMistakes(mistakes)
+        return mistakes
     spec = Decoder(shown_path(yaml_path), mistakes).decode(source, LibrarySpec)
-    mistakes += semantic_mistakes(source, shown_path(yaml_path), path.resolve().name, functions)
-    if mistakes or spec is msgspec.UNSET or functions is None:
-        # The author shall see the mistakes in the callbacks together with those in library.yaml, not one after the other.
-        mistakes += _callback_mistakes(path, source, functions or {})
-        raise LibraryMistakes(list(dict.fromkeys(mistakes)))
-    return Library(path, spec, functions, source)
+    mistakes += semantic_mistakes(source, shown_path(yaml_path), folder.resolve().name, functions)
+    if mistakes or spec is msgspec.UNSET or code is None or functions is None:
+        return list(dict.fromkeys(mistakes))
+    library = Library(folder, spec, source, code)
+    # What has been run need not run again.
+    library.__dict__["functions"] = functions
+    return library
 
 
-def _callback_mistakes(folder: Path, source: Located, functions: dict[str, Callable[..., Any]]) -> list[Mistake]:
-    """Run the callbacks of those models whose entries are right."""
-    models = source.value.get("models") if isinstance(source.value, dict) else None
+def callback_mistakes(folder: Path) -> list[Mistake]:
+    """Run the callbacks of those models whose entries are right, in a folder where not all is."""
+    models_path, unheeded = folder / "models.py", list[Mistake]()
+    code = _read(models_path, unheeded)
+    functions = None if code is None else load_functions(code, models_path, "", unheeded)
+    source = read_yaml(folder / "library.yaml", "", unheeded)
+    models = source.value.get("models") if source is not None and isinstance(source.value, dict) else None
+    if source is None or functions is None or models is None or not isinstance(models.value, list):
+        return []
     found: list[Mistake] = []
-    for index, item in enumerate(models.value if models is not None and isinstance(models.value, list) else []):
+    for index, item in enumerate(models.value):
         spec = Decoder("", []).decode(item, ModelSpec)
         if spec is msgspec.UNSET or check_call(spec.function, spec.arguments, functions) is not None:
             continue
         try:
-            graph_of(functions[spec.function], spec, folder / "models.py")
+            graph_of(functions[spec.function], spec, models_path)
         except WrongCallback as error:
-            found.append(_located(error, folder, source, index))
+            found.append(_located(str(error), error.key, error.line, folder, source, index, details(error)))
     return found
 
 
-def _located(error: WrongCallback, folder: Path, source: Located, index: int) -> Mistake:
-    if error.line is not None:
-        return Mistake(shown_path(folder / "models.py"), error.line, "", str(error))
-    return _model_mistake(folder, source, index, str(error), (error.key,))
+def _read(path: Path, mistakes: list[Mistake]) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        mistakes.append(Mistake(shown_path(path), None, "", f"cannot be read: {error.strerror or error}"))
+        return None
 
 
-def _model_mistake(folder: Path, source: Located, index: int, message: str, path: tuple[str | int, ...]) -> Mistake:
-    steps = ("models", index, *path)
-    key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)[1:]
-    return Mistake(shown_path(folder / "library.yaml"), source.at(*steps), key, message)
+def _located(
+    message: str, key: str, line: int | None, folder: Path, source: Located, index: int, trace: str
+) -> Mistake:
+    if line is not None:
+        return Mistake(shown_path(folder / "models.py"), line, "", message, trace)
+    place = source.at("models", index, key)
+    return Mistake(shown_path(folder / "library.yaml"), place, f"models[{index}].{key}", message, trace)
 
 
 def shown_path(path: Path) -> str:

@@ -18,7 +18,7 @@ from ..errors import LibraryError
 if TYPE_CHECKING:
     import os
 
-    from .build import LibraryBuild, ModelBuild
+    from .records import LibraryBuild, ModelBuild
 
 LOCK_VERSION = 1
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import LibraryError
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake: where it is, and what was expected there."""
+    """One mistake: where it is, and what was expected there; `details` is a traceback, where there is one."""
 
     file: str
     line: int | None
     key: str
     message: str
+    details: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"

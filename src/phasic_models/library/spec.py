@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from ..formats import records
+
 FORMAT_VERSION: Literal["1.0"] = "1.0"
 
 # `$` also matches before a line feed at the end of a text; `(?!\n)` does not, and both dialects of JSON Schema know it.
@@ -55,7 +57,10 @@ Number = Annotated[float, Meta(description="a number")]
 Argument = bool | int | float | str | list[int | float]
 
 
-class Citation(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+# The records of the files, with what an author has to state and how it must look; a file of others may hold less.
+
+
+class Citation(records.Citation, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Where a model is described: a `doi` or, where there is none, a `url`."""
 
     authors: Annotated[list[Text], Meta(min_length=1, description="a list of authors, one line with a - each")]
@@ -64,19 +69,8 @@ class Citation(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     doi: Doi | None = None
     url: Url | None = None
 
-    @property
-    def link(self) -> str:
-        """Address of the source."""
-        return f"https://doi.org/{self.doi}" if self.doi else self.url or ""
 
-    def text(self) -> str:
-        """One line that names the source."""
-        *first, last = self.authors
-        authors = f"{', '.join(first)} and {last}" if first else last
-        return f"{authors} ({self.year}). {self.title}. {self.link}"
-
-
-class Parameter(Struct, frozen=True, forbid_unknown_fields=True):
+class Parameter(records.Parameter, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One entry of theta."""
 
     name: Identifier
@@ -85,7 +79,7 @@ class Parameter(Struct, frozen=True, forbid_unknown_fields=True):
     example: Number
 
 
-class Erratum(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Erratum(records.Erratum, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What was wrong with a published version of a model."""
 
     description: Text
@@ -94,7 +88,7 @@ class Erratum(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     date: Date | None = None
 
 
-class Retraction(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Retraction(records.Retraction, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Why a model must not be used, and the library version that mends it."""
 
     reason: Text

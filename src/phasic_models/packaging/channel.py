@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,16 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ..errors import DownloadError, LibraryError
-from ..formats.files import TEMPORARY_PREFIX, sha256_file
+from ..files.atomic import TEMPORARY_PREFIX
+from ..files.checksums import sha256_file
 from .conda import PackageContent, package_differences, read_package, require_tools
+from .published import find_package, refusal
+from .upload import upload_packages
 
 if TYPE_CHECKING:
     from rattler import Client
 
-__all__ = ["add_packages", "against", "find_package", "index_channel", "refusal"]
+__all__ = ["add_packages", "against", "index_channel"]
 
 
 def index_channel(channel_dir: Path) -> None:
@@ -62,9 +64,6 @@ def add_packages(packages: Iterable[Path], channel: str) -> list[str]:
     contents = {path: read_package(path) for path in packages}
     kind, _, name = channel.partition(":")
     if kind in ("prefix", "anaconda"):
-        # Only here: it needs this module.
-        from .upload import upload_packages
-
         return upload_packages(list(contents), kind, name)
     if channel.startswith("s3://"):
         return _add_to_bucket(contents, channel)
@@ -197,67 +196,3 @@ def against(package: Path, published: str, scratch: Path) -> list[str] | None:
     if ours.identity != theirs.identity:
         return None
     return package_differences(ours, theirs)
-
-
-def find_package(channel: str, identity: tuple[str, str, int], scratch: Path) -> tuple[str, str] | None:
-    """Look a package up in a channel.
-
-    Parameters
-    ----------
-    channel
-        URL or folder of the channel.
-    identity
-        Name, version and build number.
-    scratch
-        Folder for the channel's index.
-
-    Returns
-    -------
-    tuple of str or None
-        URL and SHA-256 of the package; None where the channel has no such version and build number.
-
-    Raises
-    ------
-    DownloadError
-        Where the channel cannot be read.
-    """
-    from rattler import Channel, Gateway
-    from rattler.exceptions import GatewayError
-
-    name, version, number = identity
-    url = channel if "://" in channel else Path(channel).resolve().as_uri()
-    # A new cache each time: py-rattler 0.28 takes the answer "not modified" for an error where a channel has shards.
-    gateway = Gateway(cache_dir=Path(tempfile.mkdtemp(prefix="repodata-", dir=scratch)))
-
-    async def query() -> Any:
-        return await gateway.query([Channel(url)], ["noarch"], [name], recursive=False)
-
-    try:
-        answer = asyncio.run(query())
-    except GatewayError as error:
-        raise DownloadError(f"{channel}: not a channel that can be read ({error})") from error
-    for records in answer:
-        for record in records:
-            if str(record.version) == version and record.build_number == number:
-                return record.url, record.sha256.hex()
-    return None
-
-
-def refusal(path: Path, content: PackageContent, where: str, theirs: PackageContent | None = None) -> str:
-    """Say that a package is published with other bytes already, and what to do.
-
-    Parameters
-    ----------
-    path, content
-        Our package.
-    where
-        The channel or package that has it.
-    theirs
-        Content of the published package, to say what differs.
-    """
-    name, version, number = content.identity
-    lines = "".join(f"\n  {line}" for line in package_differences(content, theirs)) if theirs else ""
-    return (
-        f"{path.name}: {name} {version} build {number} is already in {where}, with other bytes. A published build is "
-        f"never replaced: raise 'build' or 'version' in library.yaml.{lines}"
-    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..compat import VersionRange
 from ..errors import FormatError, LibraryError, PhasicModelsError
-from ..formats.files import TEMPORARY_PREFIX, sha256_file
-from .archive import path_problem
+from ..files.checksums import sha256_file
+from ..files.names import PREFIX_FOLDER, SYMBOLIC_FOLDER, path_problem
+from ..files.staging import staging_folder
 
 if TYPE_CHECKING:
     from ..library.spec import LibrarySpec
@@ -41,8 +41,8 @@ __all__ = [
 ]
 
 ALL_PACKAGE = "phasic-models-all"
-#: Where a library lands in an environment; `phasic_models.cache.prefix` looks there.
-CACHE_FOLDER = "share/phasic_cache/symbolic"
+#: Where a library lands in an environment.
+CACHE_FOLDER = f"{PREFIX_FOLDER}/{SYMBOLIC_FOLDER}"
 HOMEPAGE = "https://github.com/munch-group/phasic-models"
 #: Another level gives other bytes. Every .conda that was published was packed at this one.
 _COMPRESSION_LEVEL = 9
@@ -100,8 +100,7 @@ def recipe_text(spec: LibrarySpec) -> str:
     )
     for model in spec.models:
         if model.retraction is not None:
-            mended = f" (mended in {model.retraction.fixed_in})" if model.retraction.fixed_in else ""
-            description += f" Retracted: {model.name}: {model.retraction.reason}{mended}."
+            description += f" Retracted: {model.name}: {model.retraction}."
     constraints = "\n".join(
         f"    - {package} {VersionRange.parse(allowed).conda_constraint}"
         for package, allowed in (("phasic", spec.compatible.phasic), ("phasic-models", spec.compatible.phasic_models))
@@ -302,9 +301,7 @@ def _assemble(
 ) -> Path:
     from rattler_build import RattlerBuildError, assemble_package
 
-    output_dir.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=output_dir))
-    try:
+    with staging_folder(output_dir) as staging:
         recipe_dir = staging / "recipe"
         recipe_dir.mkdir()
         (recipe_dir / "recipe.yaml").write_text(recipe, encoding="utf-8", newline="\n")
@@ -337,8 +334,6 @@ def _assemble(
         except RattlerBuildError as error:
             raise LibraryError(f"{metadata.name} {metadata.version} cannot be packaged: {error}") from error
         return output.path.replace(output_dir / output.path.name)
-    finally:
-        shutil.rmtree(staging)
 
 
 def _render(recipe_path: Path) -> _Metadata:

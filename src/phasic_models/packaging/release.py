@@ -10,33 +10,72 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from ..errors import LibraryError
-from ..formats.files import sha256_file, write_atomic
+from ..files.atomic import write_atomic
+from ..files.checksums import sha256_file
+from ..formats import manifest_problems, read_manifest
 from ..library import (
     Library,
     LibraryBuild,
     LibraryMistakes,
+    Limits,
     Lock,
-    Mistake,
-    build_library,
     discover,
-    load_library,
     lock_differences,
     render_readme,
     updated_lock,
 )
-from ..remote.index import write_release_files
+from ..library.build import build_libraries, load_isolated
+from ..library.dispatch import Runner, run_locally, run_on_dask
+from ..library.isolation import Workers
+from ..library.one_model import Task
+from ..library.shards import Part, build_shard, merging
 from .channel import against, index_channel
 from .conda import ALL_PACKAGE, all_recipe_text, package_all, package_library, package_name, recipe_text, require_tools
+from .indexing import write_release_files
 from .tarball import pack_library, tarball_name
 from .versions import compatibility_text, version_due
 
-__all__ = ["LibraryRelease", "Release", "check", "make_release", "release_version"]
+__all__ = ["LibraryRelease", "Means", "Release", "check", "make_release", "make_shard", "release_version"]
+
+# Only this project makes the package that pins every library, and the page of what works with what.
+_PROJECT = "phasic-models"
 
 #: Called with what is being done, how many models are done, and how many there are.
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Means:
+    """How models are built.
+
+    Attributes
+    ----------
+    jobs
+        Number of models at a time. The bytes do not depend on it.
+    limits
+        What each model may take.
+    dask
+        Address of the scheduler of a dask cluster that builds them.
+    parts
+        Folders of parts of this build that `make_shard` has made: the models are taken from there.
+    """
+
+    jobs: int = 1
+    limits: Limits = field(default_factory=Limits)
+    dask: str | None = None
+    parts: Sequence[Path] = ()
+
+    def runner(self, libraries: Sequence[Library], workers: Workers) -> Runner:
+        """What builds the models of these libraries."""
+        if self.parts:
+            return merging(libraries, self.parts)
+        if self.dask is not None:
+            return partial(run_on_dask, address=self.dask, limits=self.limits)
+        return partial(run_locally, workers=workers, jobs=self.jobs)
 
 
 @dataclass(frozen=True)
@@ -75,7 +114,7 @@ def make_release(
     out: Path,
     *,
     categories: Sequence[str] = (),
-    jobs: int = 1,
+    means: Means | None = None,
     update: bool = False,
     progress: Progress | None = None,
 ) -> Release:
@@ -88,9 +127,10 @@ def make_release(
     out
         Receives ``libraries``, ``channel`` and ``archives``.
     categories
-        Libraries to build; by default every one. The package that pins every library is made only then.
-    jobs
-        Number of processes. The bytes do not depend on it.
+        Libraries to build; by default every one. The package that pins every library is made only then, and only in
+        the repository of this project.
+    means
+        How the models are built; by default one after the other, on this machine.
     update
         Renew what is generated from library.yaml: changed entries of library.lock, recipes, tables of the READMEs.
     progress
@@ -107,11 +147,15 @@ def make_release(
         Where libraries are wrong, or a build disagrees with its lock, recipe or README. Nothing is packaged then.
     """
     require_tools()
-    libraries = _load(root, categories)
-    locks = {library.category: Lock.read_if_present(library.lock_path) for library in libraries}
-    builds = _build(libraries, out / "libraries", locks, jobs, progress)
+    means = means or Means()
+    with Workers(means.limits) as workers:
+        libraries, locks = _load(root, categories, workers)
+        licences = {library.category: _licence(root, library) for library in libraries}
+        runner = means.runner(libraries, workers)
+        builds = build_libraries(libraries, out / "libraries", locks, runner, _reporting(progress))
     advice = [line for build in builds if (lock := locks[build.category]) for line in version_due(lock, build)]
-    files = _generated(root, libraries, complete=not categories)
+    collection = not categories and _is_the_project(root)
+    files = _generated(root, libraries, collection=collection)
     written: list[Path] = []
     if update:
         for library, build in zip(libraries, builds, strict=True):
@@ -122,26 +166,60 @@ def make_release(
     if progress is not None:
         models = sum(len(build.models) for build in builds)
         progress("packaging", models, models)
-    releases = [
-        LibraryRelease(build, _package(root, out, library, build), _tarball(out, build))
-        for library, build in zip(libraries, builds, strict=True)
-    ]
+    releases = []
+    for build in builds:
+        recipe = files[_recipe_path(root, package_name(build.category))]
+        package = _package(recipe, licences[build.category], out, build)
+        releases.append(LibraryRelease(build, package, _tarball(out, build)))
     packages = [release.package for release in releases]
-    if not categories:
+    if collection:
         latest = max(_moment(build.created) for build in builds)
         recipe = files[_recipe_path(root, ALL_PACKAGE)]
         packages.append(package_all(recipe, out / "channel" / "noarch", timestamp=latest))
     _remove_outdated(out, releases, packages, complete=not categories)
     index_channel(out / "channel")
     write_release_files(out / "archives")
+    _refuse_less(libraries, releases, packages)
     return Release(releases, packages, written, advice)
+
+
+def make_shard(
+    root: Path,
+    out: Path,
+    part: Part,
+    *,
+    categories: Sequence[str] = (),
+    means: Means | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Build one part of the models; `make_release` puts the parts together and checks them against the locks.
+
+    Parameters
+    ----------
+    root, categories, means, progress
+        As in `make_release`.
+    out
+        Receives ``shards/I-of-N``.
+    part
+        Which part.
+
+    Returns
+    -------
+    Path
+        The folder of the part.
+    """
+    means = means or Means()
+    with Workers(means.limits) as workers:
+        libraries, locks = _load(root, categories, workers)
+        runner = means.runner(libraries, workers)
+        return build_shard(libraries, out / "shards", part, locks, runner, _reporting(progress))
 
 
 def check(
     root: Path,
     *,
     categories: Sequence[str] = (),
-    jobs: int = 1,
+    means: Means | None = None,
     built: Path | None = None,
     published: str | None = None,
     progress: Progress | None = None,
@@ -152,7 +230,7 @@ def check(
 
     Parameters
     ----------
-    root, categories, jobs, progress
+    root, categories, means, progress
         As in `make_release`.
     built
         Folder of an earlier build on this machine, whose packages and tarballs must be the same to the byte.
@@ -167,7 +245,7 @@ def check(
     with tempfile.TemporaryDirectory(prefix="phasic-models-check-") as scratch:
         out = Path(scratch) / "build"
         try:
-            release = make_release(root, out, categories=categories, jobs=jobs, progress=progress)
+            release = make_release(root, out, categories=categories, means=means, progress=progress)
         except LibraryMistakes:
             raise
         except LibraryError as error:
@@ -198,60 +276,73 @@ def release_version(root: Path) -> str:
     root
         Folder that holds pyproject.toml.
     """
+    found = _stated(root, "version")
+    if not found:
+        raise LibraryError(
+            f'{root / "pyproject.toml"}: expected [project] with version = "…", the version of the release'
+        )
+    return found
+
+
+def _is_the_project(root: Path) -> bool:
+    return _stated(root, "name") == _PROJECT
+
+
+def _stated(root: Path, key: str) -> str | None:
+    """A text that pyproject.toml states of the project."""
     path = root / "pyproject.toml"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     # One line is wanted, and Python 3.10 has no reader of TOML.
     project = re.search(r"^\[project\]$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
-    found = re.search(r'^version *= *"([^"]+)"', project[1], re.MULTILINE) if project else None
-    if not found:
-        raise LibraryError(f'{path}: expected [project] with version = "…", the version of the release')
-    return found[1]
+    found = re.search(rf'^{key} *= *"([^"]+)"', project[1], re.MULTILINE) if project else None
+    return found[1] if found else None
 
 
-def _load(root: Path, categories: Sequence[str]) -> list[Library]:
+def _load(root: Path, categories: Sequence[str], workers: Workers) -> tuple[list[Library], dict[str, Lock | None]]:
     folders = {folder.name: folder for folder in discover(root / "libraries")}
     if not folders:
         raise LibraryError(f"{root / 'libraries'}: there is no library, that is, no folder with a library.yaml")
     if unknown := sorted(set(categories) - set(folders)):
         raise LibraryError(f"no library is called {', '.join(unknown)}; there are {', '.join(folders)}")
-    libraries: list[Library] = []
-    mistakes: list[Mistake] = []
-    for name, folder in folders.items():
-        if categories and name not in categories:
-            continue
-        try:
-            libraries.append(load_library(folder))
-        except LibraryMistakes as error:
-            mistakes += error.mistakes
-    if mistakes:
-        raise LibraryMistakes(mistakes)
-    return libraries
+    asked = [folder for name, folder in folders.items() if not categories or name in categories]
+    libraries = load_isolated(asked, workers)
+    return libraries, {library.category: Lock.read_if_present(library.lock_path) for library in libraries}
 
 
-def _build(
-    libraries: Sequence[Library], out: Path, locks: dict[str, Lock | None], jobs: int, progress: Progress | None
-) -> list[LibraryBuild]:
-    total = sum(len(library.models) for library in libraries)
-    done = 0
-    builds: list[LibraryBuild] = []
-    mistakes: list[Mistake] = []
-    for library in libraries:
+def _reporting(progress: Progress | None) -> Callable[[int, int, Task], None]:
+    def report(done: int, total: int, task: Task) -> None:
+        if progress is not None:
+            progress(task.name, done, total)
 
-        def report(count: int, _: int, model: str, start: int = done, category: str = library.category) -> None:
-            if progress is not None:
-                progress(f"{category}/{model}", start + count, total)
-
-        try:
-            builds.append(build_library(library, out, lock=locks[library.category], jobs=jobs, progress=report))
-        except LibraryMistakes as error:
-            mistakes += error.mistakes
-        done += len(library.models)
-    if mistakes:
-        raise LibraryMistakes(mistakes)
-    return builds
+    return report
 
 
-def _generated(root: Path, libraries: Sequence[Library], *, complete: bool) -> dict[Path, str]:
+def _licence(root: Path, library: Library) -> Path:
+    """The licence that goes into a package: that of the library, or of the whole repository."""
+    places = [library.folder / "LICENSE", root / "LICENSE"]
+    for path in places:
+        if path.is_file():
+            return path
+    raise LibraryError(
+        f"{library.category}: a package holds its licence, and there is neither {places[0]} nor {places[1]}"
+    )
+
+
+def _refuse_less(libraries: Sequence[Library], releases: Sequence[LibraryRelease], packages: Sequence[Path]) -> None:
+    """Look at what is on the disk, and fail where it is not all that was asked for."""
+    problems = [f"{path}: missing" for path in packages if not path.is_file()]
+    problems += [f"{release.tarball}: missing" for release in releases if not release.tarball.is_file()]
+    for library, release in zip(libraries, releases, strict=True):
+        folder = release.build.folder
+        manifest = read_manifest(folder / "manifest.json")
+        problems += manifest_problems(folder, manifest)
+        there = {model.name for model in manifest.models} & {path.stem for path in folder.glob("*.safetensors")}
+        problems += [f"{folder / name}: missing" for name in library.model_names if name not in there]
+    if problems:
+        raise LibraryError("\n".join(["the build is not complete:", *problems]))
+
+
+def _generated(root: Path, libraries: Sequence[Library], *, collection: bool) -> dict[Path, str]:
     """Return the texts that are generated from library.yaml and committed."""
     files = {}
     for library in libraries:
@@ -259,7 +350,7 @@ def _generated(root: Path, libraries: Sequence[Library], *, complete: bool) -> d
         readme = library.folder / "README.md"
         if readme.is_file():
             files[readme] = render_readme(library, readme.read_text(encoding="utf-8"))
-    if complete:
+    if collection:
         specs = [library.spec for library in libraries]
         files[_recipe_path(root, ALL_PACKAGE)] = all_recipe_text(specs, release_version(root))
         files[root / "docs" / "compatibility.md"] = compatibility_text(specs)
@@ -294,15 +385,9 @@ def _refuse_drift(
         )
 
 
-def _package(root: Path, out: Path, library: Library, build: LibraryBuild) -> Path:
-    own = library.folder / "LICENSE"
-    return package_library(
-        recipe_text(library.spec),
-        build.folder,
-        out / "channel" / "noarch",
-        timestamp=_moment(build.created),
-        license_file=own if own.is_file() else root / "LICENSE",
-    )
+def _package(recipe: str, licence: Path, out: Path, build: LibraryBuild) -> Path:
+    channel = out / "channel" / "noarch"
+    return package_library(recipe, build.folder, channel, timestamp=_moment(build.created), license_file=licence)
 
 
 def _tarball(out: Path, build: LibraryBuild) -> Path:

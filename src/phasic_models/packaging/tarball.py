@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..errors import FormatError
+from ..files.archive import make_tarball
 from ..formats import read_meta
-from .archive import make_tarball
 
 __all__ = ["library_time", "pack_library", "tarball_name"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DownloadError, LibraryError
-from .channel import find_package, refusal
 from .conda import read_package
+from .published import find_package, refusal
 
 __all__ = ["SERVERS", "Server", "upload_packages"]
 

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -19,21 +18,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import DownloadError, OfflineError
-from ..formats.files import TEMPORARY_PREFIX, sha256_file
+from ..files.addresses import is_remote, local_path, scheme_of
+from ..files.atomic import TEMPORARY_PREFIX
+from ..files.checksums import normalise_sha256, sha256_file
+from ..files.ownership import is_abandoned, owner_tag, released_tag
+from ..files.wrong_content import explain_wrong_content
 from ..progress import Progress
-from .impostors import impostor
-from .ownership import given_up, is_abandoned, tag
-from .plain_http import Answer, open_plainly
-from .retrying import Overtaken, Retry, judge, reason, wait_as_asked, waits
-from .stores import (
-    RemoteObject,
-    TransferOptions,
-    is_remote,
-    local_path,
-    open_address,
-    require_online,
-    scheme_of,
-)
+from .clouds import RemoteObject, open_address
+from .http import Answer, fetch, public
+from .options import TransferOptions, require_online
+from .retrying import ConflictError, Retry, classify_failure, wait_as_asked, waits
 
 _CHUNK = 1 << 18
 # Progress below this does not renew the number of tries: a server that trickles would keep us for ever.
@@ -41,14 +35,6 @@ _REAL_PROGRESS = 1 << 16
 _PART = ".part"
 # Room that a download leaves on the disk for everybody else.
 _RESERVE = 16 << 20
-
-
-def normalise_sha256(text: str, what: str = "checksum") -> str:
-    """Return a SHA-256 in lower case without a ``sha256:`` prefix, or raise DownloadError."""
-    value = text.strip().lower().removeprefix("sha256:")
-    if not re.fullmatch(r"[0-9a-f]{64}", value):
-        raise DownloadError(f"{what} {text!r} is not a SHA-256: it must have 64 hexadecimal digits")
-    return value
 
 
 def _hash_stream(stream: IO[bytes], digest: Any) -> int:
@@ -100,6 +86,7 @@ def download(
     target: str | os.PathLike[str],
     *,
     size: int | None = None,
+    room: int | None = None,
     sha256: str | None = None,
     progress: Progress | None = None,
     options: TransferOptions | None = None,
@@ -117,6 +104,8 @@ def download(
         Where the file goes. A target that already has the right SHA-256 is left alone, and nobody is contacted.
     size, sha256 : int, str, optional
         What the file must be.
+    room : int, optional
+        Bytes that must be free on the disk before anything is fetched; by default `size`.
     progress : callable, optional
         Called as ``progress(label, done, total)``.
     options : TransferOptions, optional
@@ -155,8 +144,8 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _with_errno(error.errno, f"cannot write {path}: {error.strerror or error}") from error
-    if size is not None:
-        check_free_space(folder, size, path.name)
+    if (needed := size if room is None else room) is not None:
+        check_free_space(folder, needed, path.name)
     with _partial_file(folder, path.name, wanted) as part:
         _Transfer(source, path, part, size, wanted, progress, options, headers, expect).run()
         try:
@@ -229,7 +218,7 @@ def _partial_file(folder: Path, name: str, sha256: str | None) -> Iterator[Path]
     """
     # A name as long as the target's could pass the limit of the file system or of Windows.
     stem = f"{TEMPORARY_PREFIX}{name[:24]}-{'any' if sha256 is None else sha256[:16]}-"
-    part = folder / f"{stem}{tag()}{_PART}"
+    part = folder / f"{stem}{owner_tag()}{_PART}"
     if sha256 is not None:
         for leftover in sorted(folder.iterdir()):
             owner = leftover.name.removeprefix(stem).removesuffix(_PART)
@@ -251,7 +240,7 @@ def _partial_file(folder: Path, name: str, sha256: str | None) -> Iterator[Path]
     finally:
         with contextlib.suppress(OSError):
             if keep:
-                part.replace(folder / f"{stem}{given_up()}{_PART}")
+                part.replace(folder / f"{stem}{released_tag()}{_PART}")
             else:
                 part.unlink()
 
@@ -276,7 +265,7 @@ class _Transfer:
         expect: str,
     ) -> None:
         self.source = source
-        self.url = source if isinstance(source, str) else source.url
+        self.url = public(source if isinstance(source, str) else source.url)
         self.target = target
         self.part = part
         self.size = size
@@ -290,9 +279,6 @@ class _Transfer:
         self.done = 0
         # Whether the bytes so far came in more than one answer, so that a wrong checksum may mean a bad joint.
         self.mixed = False
-        # Whether the server said that it has too much to do. The engine hides how long it asks to be left alone, so the next
-        # request goes another way.
-        self.busy = False
 
     def run(self) -> None:
         """Try until the whole file is there and right."""
@@ -371,6 +357,15 @@ class _Transfer:
         if self.done and self.sha256 is None and self.etag is None:
             self._restart()
         answer = self._open()
+        try:
+            self._append(answer)
+        finally:
+            answer.close()
+        expected = self.size if self.size is not None else answer.size
+        if expected is not None and self.done < expected:
+            raise Retry(f"the server stopped at {self.done:,} of {expected:,} bytes")
+
+    def _append(self, answer: Answer) -> None:
         if answer.start != self.done:
             self._restart()
             if answer.start != 0:
@@ -397,21 +392,17 @@ class _Transfer:
         except OSError as error:
             if isinstance(error, DownloadError):
                 raise
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO):
-                raise _with_errno(
-                    error.errno, f"cannot write {self.target}: {error.strerror} (after {self._so_far()} of {self.url})"
-                ) from error
-            raise Retry(reason(error)) from error
-        expected = self.size if self.size is not None else answer.size
-        if expected is not None and self.done < expected:
-            raise Retry(f"the server stopped at {self.done:,} of {expected:,} bytes")
+            # The source has failures of its own kinds; this one is of the disk.
+            raise _with_errno(
+                error.errno, f"cannot write {self.target}: {error.strerror} (after {self._so_far()} of {self.url})"
+            ) from error
 
     def _check_claim(self, answer: Answer) -> None:
         """Refuse an answer whose announced size cannot be right."""
         if answer.size is None:
             return
         if self.size is not None and answer.size != self.size:
-            # What came instead says more than its size does.
+            # The content of the wrong file explains more than its size.
             self._refuse_impostor(bytes(next(answer.chunks, b"")[:65536]), answer.content_type)
             raise self._refuse(
                 f"has {answer.size:,} bytes where {self.size:,} are expected: it was replaced, or the server is wrong"
@@ -423,7 +414,7 @@ class _Transfer:
 
     def _refuse_impostor(self, head: bytes, content_type: str) -> None:
         # Any file may be HTML or a pointer where nobody knows what it should be.
-        if self.expect != "file" and (found := impostor(head, content_type)) is not None:
+        if self.expect != "file" and (found := explain_wrong_content(head, content_type)) is not None:
             raise self._refuse(f"is not the {self.expect} that was expected but {found}")
 
     def _verify(self) -> None:
@@ -447,35 +438,29 @@ class _Transfer:
         except (DownloadError, Retry):
             raise
         except Exception as error:  # obstore's exceptions have no common base with a useful meaning
-            verdict = judge(error, self._named())
-            if isinstance(verdict, Overtaken):
-                verdict = Retry("the file changed while it was fetched", from_start=True)
-            # Buckets do not send the header, and only their engine can sign a request.
-            plain = isinstance(self.source, str) and scheme_of(self.url) in ("http", "https")
-            self.busy = self.busy or (plain and re.search(r"status code: (429|503)", str(error)) is not None)
-            raise verdict from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> Retry | DownloadError:
+        verdict = classify_failure(error, self._named())
+        if isinstance(verdict, ConflictError):
+            return Retry("the file changed while it was fetched", from_start=True)
+        return verdict
 
     def _open_remote(self) -> Answer:
-        import obstore
-
-        if self.busy:
-            return open_plainly(self.url, self.options, headers=self.headers, start=self.done, etag=self.etag)
+        if isinstance(self.source, str) and scheme_of(self.url) in ("http", "https"):
+            return fetch(self.source, self.options, headers=self.headers, start=self.done, etag=self.etag)
         if isinstance(self.source, str):
-            store, key = open_address(self.url, self.options, headers=self.headers)
+            store, key = open_address(self.source, self.options)
         else:
             store, key = self.source.store, self.source.key
+        import obstore
+
         request: Any = {}
         if self.done:
             request["range"] = {"offset": self.done}
             if self.etag is not None:
                 request["if_match"] = self.etag
-        try:
-            result = obstore.get(store, key, options=request)
-        except Exception as error:
-            if "Content-Length" in str(error) and scheme_of(self.url) in ("http", "https"):
-                # An answer that does not announce its length, which the engine refuses to read.
-                return open_plainly(self.url, self.options, headers=self.headers)
-            raise
+        result = obstore.get(store, key, options=request)
         meta = result.meta
         content_type = str(result.attributes.get("Content-Type", ""))
         return Answer(result.range[0], meta["size"], meta.get("e_tag"), content_type, self._chunks(result))
@@ -484,7 +469,7 @@ class _Transfer:
         try:
             yield from result.stream(min_chunk_size=_CHUNK)
         except Exception as error:
-            raise judge(error, self._named()) from error
+            raise self._failed(error) from error
 
 
 def _open_local(url: str, offset: int, target: Path) -> Answer:
@@ -496,9 +481,4 @@ def _open_local(url: str, offset: int, target: Path) -> Answer:
     except OSError as error:
         raise _unreadable(path, error, f" (to become {target})") from error
 
-    def chunks() -> Iterator[bytes]:
-        with stream:
-            while chunk := stream.read(_CHUNK):
-                yield chunk
-
-    return Answer(offset, size, None, "", chunks())
+    return Answer(offset, size, None, "", iter(lambda: stream.read(_CHUNK), b""), stream.close)

@@ -16,19 +16,20 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..cache.installation import CheckedLibrary, check_library, library_staging, place
 from ..errors import DownloadError, FormatError
-from ..formats import decode_manifest, sha256_file
-from ..packaging.archive import path_problem, read_checksums
+from ..files.checksums import merged_checksums, read_checksums, sha256_file
+from ..files.names import CHECKSUMS_NAME, MANIFEST_NAME, category_problem, path_problem
+from ..formats import decode_manifest
 from ..progress import Progress
+from .clouds import RemoteObject
 from .download import check_free_space, download
-from .install import MANIFEST_NAME, bad_category, check_library, move_in, staging_folder
-from .retrying import Overtaken, patiently
-from .stores import RemoteObject, TransferOptions
+from .options import TransferOptions
+from .retrying import ConflictError, with_retries
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-CHECKSUMS_NAME = "SHA256SUMS"
 _PARALLEL = 8
 # Below this, one request carries a file; above, the engine sends it in parts.
 _MULTIPART_FROM = 64 << 20
@@ -93,7 +94,7 @@ class ObjectFolder:
 
     def call(self, action: Callable[[], T], what: str) -> T:
         """Do something with the store, again after a failure that may pass."""
-        return patiently(action, what, self.url, self.options)
+        return with_retries(action, what, self.url, self.options)
 
     def sizes(self) -> dict[str, int]:
         """Return the size of every object below the prefix, by its path relative to the folder."""
@@ -162,13 +163,6 @@ class ObjectFolder:
         update(self, CHECKSUMS_NAME, lambda old: merged_checksums(old, new, f"{self.url}/{CHECKSUMS_NAME}"))
 
 
-def merged_checksums(old: bytes | None, new: Mapping[str, str], source: str) -> bytes:
-    """Return the content of a SHA256SUMS with lines added or renewed."""
-    known = dict(read_checksums((old or b"").decode("utf-8", "replace"), source=source))
-    known.update(new)
-    return "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items())).encode()
-
-
 def update(folder: ObjectFolder, relative: str, change: Callable[[bytes | None], bytes]) -> bool:
     """Replace a small object by a function of its content; False where nothing changed.
 
@@ -181,7 +175,7 @@ def update(folder: ObjectFolder, relative: str, change: Callable[[bytes | None],
             return False
         try:
             folder.write(relative, content, mode="create" if found is None else found[1] or "overwrite")
-        except Overtaken:
+        except ConflictError:
             continue
         except NotImplementedError:
             # Some stores have no conditional writes; there, two writers at the same time are on their own.
@@ -233,7 +227,7 @@ def upload(
         if remote_sums.get(name) == local[name] and remote_sizes.get(name) == path.stat().st_size
     ]
     pending = [name for name in files if name not in set(skipped)]
-    tally = _Tally("upload", sum(files[name].stat().st_size for name in pending), progress)
+    tally = _TransferProgress("upload", sum(files[name].stat().st_size for name in pending), progress)
 
     def send(name: str) -> None:
         folder.write(name, files[name])
@@ -263,7 +257,7 @@ def _plain_files(root: Path, patterns: Sequence[str] | None) -> dict[str, Path]:
     return found
 
 
-class _Tally:
+class _TransferProgress:
     """Bytes of many files, counted from several threads."""
 
     def __init__(self, label: str, total: int, progress: Progress | None) -> None:
@@ -329,12 +323,12 @@ def download_folder(
     for name in names:
         if problem := path_problem(name):
             raise FormatError(f"{folder.url}: the object {name!r} {problem}")
-    places = _places(names, _categories(folder, names), root.name)
-    with staging_folder(root) as staging:
+    places = _target_paths(names, _categories(folder, names), root.name)
+    with library_staging(root) as staging:
         present = {name for name in names if _is_right(root / places[name], sizes[name], sums.get(name))}
         pending = [name for name in names if name not in present]
         check_free_space(staging, sum(sizes[name] for name in names), folder.url)
-        tally = _Tally("download", sum(sizes[name] for name in pending), progress)
+        tally = _TransferProgress("download", sum(sizes[name] for name in pending), progress)
 
         def fetch(name: str) -> None:
             download(
@@ -347,7 +341,7 @@ def download_folder(
             )
 
         _in_parallel(fetch, pending)
-        changed = _settle(names, places, present, staging, root, folder.url)
+        changed = _install_arrived(names, places, present, staging, root, folder.url)
     return TransferReport(sorted(changed), sorted(set(names) - changed), tally.total, str(root))
 
 
@@ -382,13 +376,13 @@ def _categories(folder: ObjectFolder, names: Sequence[str]) -> dict[str, str]:
             if content is None:
                 raise DownloadError(f"{folder.url}/{name} vanished while it was fetched; try again")
             manifest = decode_manifest(content[0], source=f"{folder.url}/{name}")
-            if problem := bad_category(manifest.category):
+            if problem := category_problem(manifest.category):
                 raise FormatError(f"{folder.url}/{name}: category {manifest.category!r} {problem}")
             found[str(PurePosixPath(name).parent)] = manifest.category
     return found
 
 
-def _places(names: Sequence[str], categories: Mapping[str, str], target_name: str) -> dict[str, PurePosixPath]:
+def _target_paths(names: Sequence[str], categories: Mapping[str, str], target_name: str) -> dict[str, PurePosixPath]:
     """Return the place of every object below the target folder.
 
     A library's files go to the folder of its category. What `upload` took from a folder ``symbolic`` and put below a
@@ -403,7 +397,7 @@ def _places(names: Sequence[str], categories: Mapping[str, str], target_name: st
     return places
 
 
-def _settle(
+def _install_arrived(
     names: Sequence[str],
     places: Mapping[str, PurePosixPath],
     present: set[str],
@@ -423,31 +417,31 @@ def _settle(
             members[home].append(name)
         else:
             loose.append(name)
-    checked = []
+    checked: list[tuple[CheckedLibrary, list[str]]] = []
     for number, (home, files) in enumerate(members.items()):
         library = staging / f"library-{number}"
         library.mkdir()
         for name in files:
-            _take(name, staging, root / places[name], library / PurePosixPath(name).name)
-        manifest = check_library(library, source=f"{source}/{home}".removesuffix("/."))
-        target = root / manifest.category
+            _take_file(name, staging, root / places[name], library / PurePosixPath(name).name)
+        arrived = check_library(library, source=f"{source}/{home}".removesuffix("/."))
+        target = root / arrived.category
         whole = all(name in present and (root / places[name]).parent == target for name in files)
         if not (whole and _same_names(target, library)):
-            checked.append((library, target, files))
+            checked.append((arrived, files))
     # Nothing is moved before everything was checked.
-    for number, (library, target, files) in enumerate(checked):
-        move_in(library, target, aside=staging / f"old-{number}")
+    for arrived, files in checked:
+        place(arrived, root, staging, source)
         changed.update(files)
     for name in sorted(loose):
         if name not in present:
-            place = root / places[name]
-            place.parent.mkdir(parents=True, exist_ok=True)
-            (staging / "new" / name).replace(place)
+            target = root / places[name]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (staging / "new" / name).replace(target)
             changed.add(name)
     return changed
 
 
-def _take(name: str, staging: Path, present: Path, target: Path) -> None:
+def _take_file(name: str, staging: Path, present: Path, target: Path) -> None:
     """Put a file that was fetched, or is there already, into a library that is being put together."""
     arrived = staging / "new" / name
     if arrived.exists():

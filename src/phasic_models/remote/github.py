@@ -11,8 +11,6 @@ import json
 import os
 import re
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +18,13 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import DownloadError, FormatError
-from ..formats import sha256_file
-from ..packaging.archive import read_checksums
+from ..files.checksums import read_checksums, sha256_file
+from ..files.names import CHECKSUMS_NAME
 from .download import download, fetch_bytes
-from .plain_http import asked_wait
-from .retrying import StatusError, patiently
-from .stores import USER_AGENT, TransferOptions, require_online, ssl_context
+from .http import failure, request
+from .options import USER_AGENT, TransferOptions, require_online
+from .retrying import MissingError, StatusError, with_retries
 
-CHECKSUMS_NAME = "SHA256SUMS"
 _ANSWER_LIMIT = 32 << 20
 
 
@@ -82,10 +79,8 @@ class Repository:
             sums = self.asset(tag, name)
             try:
                 data = fetch_bytes(sums.url, limit=1 << 20, options=self.options, headers=sums.headers, expect=name)
-            except DownloadError as error:
-                if "404" in str(error):
-                    continue
-                raise
+            except MissingError:
+                continue
             listed = read_checksums(data.decode("utf-8", "replace"), source=sums.url)
             if asset not in listed:
                 raise FormatError(
@@ -111,7 +106,7 @@ class Repository:
 
     def latest_content(self, name: str) -> tuple[bytes, str] | None:
         """Return a small file of the latest release and its lasting address, or None where there is none."""
-        # Only 404 says that there is none. To a wrong token the answer would be taken for an empty past, and lost for good.
+        # With a wrong token (401, 403) we must not conclude that no index exists: the old versions would be dropped.
         release = self.release("latest", missing_ok=True, missing=(404,))
         for asset in (release or {}).get("assets", []):
             if release is not None and asset.get("name") == name:
@@ -205,9 +200,7 @@ class Repository:
         return headers
 
     def _call(self, method: str, address: str, body: Any = None) -> Any:
-        require_online(address, self.options)
-
-        def request() -> Any:
+        def exchange() -> Any:
             headers = {**self._headers(), "Accept": "application/vnd.github+json"}
             if isinstance(body, Path):
                 headers |= {"Content-Type": "application/gzip", "Content-Length": str(body.stat().st_size)}
@@ -219,28 +212,23 @@ class Repository:
             data = None if body is None else json.dumps(body).encode()
             return _exchange(method, address, headers, data, self.options)
 
-        return patiently(request, f"{method}", address, self.options)
+        return with_retries(exchange, method, address, self.options)
 
 
 def _exchange(method: str, address: str, headers: Mapping[str, str], data: Any, options: TransferOptions) -> Any:
     """Do one request of the API and decode its answer."""
-    request = urllib.request.Request(address, data=data, headers=dict(headers), method=method)
-    context = ssl_context() if address.lower().startswith("https:") else None
-    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
     try:
-        with opener.open(request, timeout=options.timeout) as response:
+        with request(method, address, options, headers=headers, body=data) as response:
             answer = response.read(_ANSWER_LIMIT)
-    except urllib.error.HTTPError as error:
-        with error:
-            text = error.read(2000).decode("utf-8", "replace")
-        # GitHub says 403 where it means 429.
-        limited = error.code == 403 and (
-            error.headers.get("Retry-After") or error.headers.get("X-RateLimit-Remaining") == "0"
-        )
-        code = 429 if limited else error.code
-        raise StatusError(code, error.reason, text, retry_after=asked_wait(error.headers)) from None
-    except (urllib.error.URLError, http.client.HTTPException) as error:
-        raise ConnectionError(str(getattr(error, "reason", error))) from error
+    except StatusError as error:
+        limited = error.headers.get("Retry-After") or error.headers.get("X-RateLimit-Remaining") == "0"
+        if error.code == 403 and limited:  # GitHub says 403 where it means 429
+            raise StatusError(429, error.phrase, str(error), error.headers) from None
+        raise
+    except (http.client.HTTPException, OSError) as error:
+        if isinstance(error, DownloadError):
+            raise
+        raise failure(error, address) from error
     if not answer:
         return None
     try:

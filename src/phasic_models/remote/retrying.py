@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email.message
+import email.utils
 import random
 import re
 import time
@@ -9,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ..errors import DownloadError
-from .stores import TransferOptions
+from .options import TransferOptions
 
 T = TypeVar("T")
+AUTHORITY_HINT = "For a private one, let PHASIC_MODELS_CA_BUNDLE (or SSL_CERT_FILE) name its PEM file"
 
 
 class Retry(Exception):
@@ -32,16 +35,31 @@ class Retry(Exception):
 
 
 class StatusError(Exception):
-    """An HTTP answer other than success, worded as the object-store engine words it, so that one judge serves both."""
+    """An HTTP answer other than success.
 
-    def __init__(self, code: int, phrase: str, body: str, *, retry_after: float | None = None) -> None:
-        super().__init__(f"status code: {code} {phrase}: {body[:300]}")
+    Attributes
+    ----------
+    code : int
+        The status.
+    phrase : str
+        What the server calls it.
+    headers : mapping
+        Of the answer.
+    """
+
+    def __init__(self, code: int, phrase: str, body: str, headers: email.message.Message) -> None:
+        super().__init__(f"{code} {phrase}: {_one_line(body)}")
         self.code = code
-        self.retry_after = retry_after
+        self.phrase = phrase
+        self.headers = headers
 
 
-class Overtaken(DownloadError):
+class ConflictError(DownloadError):
     """Somebody else wrote the object first, or changed it meanwhile."""
+
+
+class MissingError(DownloadError):
+    """The server says that there is no such file (404 or 410)."""
 
 
 def waits(options: TransferOptions) -> Iterator[float]:
@@ -59,7 +77,7 @@ def wait_as_asked(failure: Retry, planned: float, address: str, options: Transfe
     Raises
     ------
     DownloadError
-        The server asks for longer than ``options.longest_asked``. Coming back sooner would be rude and in vain, and waiting
+        The server asks for longer than ``options.longest_asked``. A request before that time would fail, and waiting
         for an hour in silence looks like a program that hangs.
     """
     asked = failure.after or 0.0
@@ -71,7 +89,7 @@ def wait_as_asked(failure: Retry, planned: float, address: str, options: Transfe
     return max(planned, asked)
 
 
-def patiently(action: Callable[[], T], what: str, address: str, options: TransferOptions) -> T:
+def with_retries(action: Callable[[], T], what: str, address: str, options: TransferOptions) -> T:
     """Do one request, and again after failures that may pass.
 
     Parameters
@@ -81,7 +99,7 @@ def patiently(action: Callable[[], T], what: str, address: str, options: Transfe
     what, address : str
         What it does and to whom, for messages.
     options : TransferOptions
-        How often and how patiently.
+        How often and how with_retries.
     """
     for tries, wait in enumerate(waits(options), start=1):
         try:
@@ -89,7 +107,7 @@ def patiently(action: Callable[[], T], what: str, address: str, options: Transfe
         except (DownloadError, NotImplementedError):
             raise
         except Exception as error:  # obstore's exceptions have no common base with a useful meaning
-            verdict = judge(error, address)
+            verdict = classify_failure(error, address)
             if not isinstance(verdict, Retry):
                 raise verdict from error
             if tries >= options.attempts:
@@ -99,63 +117,100 @@ def patiently(action: Callable[[], T], what: str, address: str, options: Transfe
     raise AssertionError("waits never end")
 
 
-def judge(error: Exception, address: str) -> Retry | DownloadError:
-    """Sort an engine's failure into 'try again' and 'give up, because …'."""
+def asked_wait(headers: email.message.Message) -> float | None:
+    """Return the seconds that a refusal asks to wait: ``Retry-After`` in either form, or GitHub's time of reset."""
+    text = (headers.get("Retry-After") or "").strip()
+    if re.fullmatch(r"\d{1,9}", text):
+        return float(text)
+    if text:
+        try:
+            moment = email.utils.parsedate_to_datetime(text)
+        except (TypeError, ValueError):
+            return None
+        return max(0.0, moment.timestamp() - time.time())
+    reset = headers.get("X-RateLimit-Reset") or ""
+    if headers.get("X-RateLimit-Remaining") == "0" and re.fullmatch(r"\d{1,12}", reset):
+        return max(0.0, float(reset) - time.time())
+    return None
+
+
+def classify_failure(error: Exception, address: str) -> Retry | DownloadError:
+    """Sort a failure into 'try again' and 'give up, because …': by the status of an answer, or by the type of the exception."""
+    if isinstance(error, Retry):
+        return error
+    if isinstance(error, StatusError):
+        return _by_status(error.code, error.phrase, str(error), address, asked_wait(error.headers))
+    if isinstance(error, TypeError | ValueError | KeyError | AttributeError | AssertionError | ImportError):
+        raise error  # a mistake in a program or a missing package is no failure of the network
+    return _of_bucket(error, address)
+
+
+def _by_status(code: int, phrase: str, text: str, address: str, asked: float | None = None) -> Retry | DownloadError:
+    if code == 412:
+        return ConflictError(f"{address} was written by somebody else meanwhile")
+    if code == 416:
+        return Retry("cannot resume in the middle", from_start=True)
+    if code in (408, 425, 429) or code >= 500:
+        return Retry(f"the server answers {code} {phrase}".rstrip(), after=asked)
+    if code in (404, 410):
+        return MissingError(
+            f"{address} does not exist ({code} not found); check the address, or the release may have been removed"
+        )
+    if code in (401, 403, 407):
+        return DownloadError(
+            f"{address} may not be accessed ({code}): private files need credentials, "
+            "and some servers say this of missing ones"
+        )
+    return DownloadError(f"{address} was refused by the server: {_one_line(text)}")
+
+
+# By the names of obstore's exceptions, which need not be installed.
+_STATUS_OF = {
+    "AlreadyExistsError": 412,
+    "PreconditionError": 412,
+    "NotModifiedError": 416,
+    "NotSupportedError": 416,
+    "NotFoundError": 404,
+    "PermissionDeniedError": 403,
+    "UnauthenticatedError": 401,
+}
+
+
+def _of_bucket(error: Exception, address: str) -> Retry | DownloadError:
+    """Sort a failure of obstore, which has types for some and for all others only the words of its message."""
     text = str(error).split("\n\nDebug source", 1)[0]
-    kind = type(error).__name__
-    status = re.search(r"status code: (\d{3}) ?([A-Za-z ]*)", text)
-    code = int(status.group(1)) if status else 0
-    if kind in ("AlreadyExistsError", "PreconditionError") or code == 412:
-        return Overtaken(f"{address} was written by somebody else meanwhile")
-    if kind in ("NotSupportedError", "NotModifiedError") or code == 416 or "UnexpectedRange" in str(error):
-        return Retry(f"cannot resume in the middle: {_one_line(text)}", from_start=True)
-    if status is not None and (code in (408, 425, 429) or code >= 500):
-        asked: float | None = getattr(error, "retry_after", None)
-        return Retry(f"the server answers {code} {status.group(2).strip()}".rstrip(), after=asked)
+    said = re.search(r"status code: (\d{3}) ?([A-Za-z ]*)", text)
+    code = _STATUS_OF.get(type(error).__name__) or (404 if isinstance(error, FileNotFoundError) else 0)
+    if code:
+        return _by_status(code, "", text, address)
     if "incorrectly configured region" in text:
         return DownloadError(
             f"{address} lies in another region than was asked; name it with region=… or AWS_REGION "
             "(`aws s3api get-bucket-location` tells it)"
         )
-    if isinstance(error, FileNotFoundError) or code in (404, 410):
-        return DownloadError(
-            f"{address} does not exist (404 not found); check the address, or the release may have been removed"
-        )
-    if kind in ("PermissionDeniedError", "UnauthenticatedError") or code in (401, 403, 407):
-        return DownloadError(
-            f"{address} may not be accessed ({code or kind}): private files need credentials, "
-            "and some servers say this of missing ones"
-        )
-    if 400 <= code < 500:
-        return DownloadError(f"{address} was refused by the server: {_one_line(text)}")
+    if said is not None:
+        return _by_status(int(said.group(1)), said.group(2).strip(), text, address)
+    if "UnexpectedRange" in str(error):
+        return Retry("cannot resume in the middle", from_start=True)
     if "certificate" in str(error).lower():
         return DownloadError(
-            f"{address} cannot be trusted: its TLS certificate is not signed by a known authority. "
-            "For a private one, let PHASIC_MODELS_CA_BUNDLE (or SSL_CERT_FILE) name its PEM file"
+            f"{address} cannot be trusted: its TLS certificate is not signed by a known authority. {AUTHORITY_HINT}"
         )
-    if isinstance(error, TypeError | ValueError | KeyError | AttributeError | AssertionError | ImportError):
-        raise error  # a mistake in a program or a missing package is no failure of the network
-    return Retry(reason(error))
+    for sign, words in _SIGNS:
+        if sign in str(error):
+            return Retry(words)
+    return Retry(_one_line(text) or type(error).__name__)
+
+
+_SIGNS = (
+    ("TimedOut", "the server went silent (time-out)"),
+    ("ConnectionRefused", "the connection was refused: nothing answers at that address"),
+    ("dns error", "the server's name is unknown (is the network up?)"),
+    ("IncompleteBody", "the connection was cut off"),
+    ("ConnectionReset", "the connection was cut off"),
+    ("Connect", "no connection could be made"),
+)
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:300]
-
-
-def reason(error: BaseException) -> str:
-    """Say in a few words what went wrong with a connection."""
-    text = str(error)
-    for sign, words in (
-        ("TimedOut", "the server went silent (time-out)"),
-        ("timed out", "the server went silent (time-out)"),
-        ("ConnectionRefused", "the connection was refused: nothing answers at that address"),
-        ("Connection refused", "the connection was refused: nothing answers at that address"),
-        ("dns error", "the server's name is unknown (is the network up?)"),
-        ("failed to lookup address", "the server's name is unknown (is the network up?)"),
-        ("IncompleteBody", "the connection was cut off"),
-        ("ConnectionReset", "the connection was cut off"),
-        ("Connect", "no connection could be made"),
-    ):
-        if sign in text:
-            return words
-    return _one_line(text.split("\n\nDebug source", 1)[0]) or type(error).__name__

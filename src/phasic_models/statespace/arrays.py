@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import GraphError
-from .explore import RawTransitions, initial_probability, show_state
+from .callbacks import initial_probability
+from .explore import Transitions, show_state
 from .expr import Expr
-from .weights import AffineRows
+from .owned import is_masked
+from .weights import AffineRows, Weights
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,24 +23,16 @@ Namer = Callable[[int], str]
 
 @dataclass(frozen=True)
 class GivenWeights:
-    """Weights of t transitions: `number` is a row of `rows`, or ``-1 - j`` for ``expressions[j]``."""
+    """Weights of t transitions: their numbers, which of them are not the number zero, whether parameters occur."""
 
-    rows: AffineRows
     number: npt.NDArray[np.int64]
-    expressions: list[Expr]
+    keep: npt.NDArray[np.bool_]
+    parametric: bool
     n_params: int | None
 
-    def nonzero(self) -> npt.NDArray[np.bool_]:
-        """Return which transitions have a weight other than the number zero."""
-        if not len(self.rows):
-            return np.ones(self.number.size, dtype=np.bool_)
-        zero_row = (self.rows.base == 0.0) & (np.diff(self.rows.ptr) == 0)
-        # Expressions are never plain numbers here, so their (negative) numbers must not index the rows.
-        return np.asarray(~(zero_row[np.maximum(self.number, 0)] & (self.number >= 0)))
 
-
-def integer_rows(value: Any, length: int | None, what: str, name: Namer | None = None) -> npt.NDArray[np.int64]:
-    """Return `value` as states of shape (t, length), or raise GraphError.
+def integer_rows(value: Any, length: int | None, what: str, name: Namer | None = None) -> npt.NDArray[np.signedinteger]:
+    """Return `value` as states of shape (t, length) in signed integers of any size, or raise GraphError.
 
     Parameters
     ----------
@@ -51,6 +45,7 @@ def integer_rows(value: Any, length: int | None, what: str, name: Namer | None =
     name
         Names row i in messages.
     """
+    _refuse_masked(value, what)
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -61,6 +56,8 @@ def integer_rows(value: Any, length: int | None, what: str, name: Namer | None =
         raise GraphError(f"{what}: expected shape (number, {length or 'state length'}), not {array.shape}")
     if array.dtype.kind not in "iuf":
         raise GraphError(f"{what}: states must be integers, not {array.dtype}")
+    if array.dtype.kind == "i":
+        return array
     with np.errstate(invalid="ignore"):
         rows = np.ascontiguousarray(array, dtype=np.int64)
     changed = (rows != array) if array.dtype.kind == "f" else (array > np.iinfo(np.int64).max)
@@ -71,13 +68,15 @@ def integer_rows(value: Any, length: int | None, what: str, name: Namer | None =
     return rows
 
 
-def given_weights(
-    weights: Any, coefficients: Any, count: int, *, n_params: int | None, what: str, name: Namer
+def read_weights(
+    owner: Weights, weights: Any, coefficients: Any, count: int, *, n_params: int | None, what: str, name: Namer
 ) -> GivenWeights:
     """Read the weights of `count` transitions.
 
     Parameters
     ----------
+    owner
+        Receives the weights and gives them their numbers.
     weights
         Numbers or expressions, shape (count,) or a single one for all; or, if `coefficients` is None, coefficients of
         shape (count, p).
@@ -88,6 +87,8 @@ def given_weights(
     what, name
         Name the whole and transition i in messages.
     """
+    _refuse_masked(weights, what)
+    _refuse_masked(coefficients, f"{what}, coefficients")
     if isinstance(weights, Expr):
         weights = np.full(count, weights, dtype=object)
     try:
@@ -101,7 +102,7 @@ def given_weights(
     if array.dtype == object:
         if coefficients is not None:
             raise GraphError(f"{what}: give either expressions or coefficients, not both")
-        return _expressions(_shaped(array, (count,), what), n_params, name)
+        return _expressions(owner, _shaped(array, (count,), what), n_params, name)
     if coefficients is None and array.ndim == 2:
         array, coefficients = np.zeros(()), array
     base = _shaped(array, (count,), what)
@@ -116,29 +117,37 @@ def given_weights(
         n_params = int(coefficients.shape[-1])
         coefficients = _shaped(coefficients, (count, n_params), what)
         _demand(np.isfinite(coefficients).all(axis=1), coefficients, "a coefficient", name)
-    rows, number = AffineRows.from_dense(base, coefficients).unique()
-    negative = (rows.base < 0.0) & (np.diff(rows.ptr) == 0)
-    _demand(~negative[number], base, "the weight", name, "is negative")
-    return GivenWeights(rows, number.astype(np.int64), [], n_params)
+    rows, place = AffineRows.from_dense(base, coefficients).unique()
+    plain = rows.plain()
+    _demand(~((rows.base < 0.0) & plain)[place], base, "the weight", name, "is negative")
+    keep = ~((rows.base == 0.0) & plain)[place]
+    return GivenWeights(place + owner.add_rows(rows), keep, not plain.all(), n_params)
 
 
-def _expressions(array: npt.NDArray[np.object_], n_params: int | None, name: Namer) -> GivenWeights:
-    constants: dict[float, int] = {}
-    expressions: dict[Expr, int] = {}
-    number = np.empty(array.size, dtype=np.int64)
+def _expressions(owner: Weights, array: npt.NDArray[np.object_], n_params: int | None, name: Namer) -> GivenWeights:
+    number = np.zeros(array.size, dtype=np.int64)
+    keep = np.ones(array.size, dtype=np.bool_)
+    parametric = False
     for i, item in enumerate(array.tolist()):
         try:
             value = item if isinstance(item, Expr) else Expr.constant(item)
         except (TypeError, ValueError, OverflowError):
             raise GraphError(f"{name(i)}: the weight must be a finite number or an expression, not {item!r}") from None
         if not value.is_constant():
-            number[i] = -1 - expressions.setdefault(value, len(expressions))
+            number[i] = owner.add(value)
+            parametric = True
         elif value.constant_part() < 0:
             raise GraphError(f"{name(i)}: the weight {float(value.constant_part())} is negative")
+        elif value.constant_part():
+            number[i] = owner.constant(float(value.constant_part()))
         else:
-            number[i] = constants.setdefault(float(value.constant_part()), len(constants))
-    rows = AffineRows.from_keys([(value, (), ()) for value in constants])
-    return GivenWeights(rows, number, list(expressions), n_params)
+            keep[i] = False
+    return GivenWeights(number, keep, parametric, n_params)
+
+
+def _refuse_masked(value: Any, what: str) -> None:
+    if is_masked(value):
+        raise GraphError(f"{what}: has masked entries")
 
 
 def _shaped(array: npt.NDArray[Any], shape: tuple[int, ...], what: str) -> npt.NDArray[Any]:
@@ -156,11 +165,11 @@ def _demand(
         raise GraphError(f"{name(row)}: {what} {fault} ({values[row].tolist()})")
 
 
-def raw_from_arrays(
+def transitions_from_arrays(
     states: Any, sources: Any, targets: Any, weights: Any, coefficients: Any, initial: Any, n_params: int | None
-) -> RawTransitions:
+) -> Transitions:
     """Read a whole graph that is given as arrays; see `Graph.from_arrays`."""
-    rows = integer_rows(states, None, "states")
+    rows = integer_rows(states, None, "states").astype(np.int64)
     if not rows.shape[0]:
         raise GraphError("states: there is no state")
     source = _indices(sources, rows.shape[0], "sources")
@@ -171,26 +180,20 @@ def raw_from_arrays(
     def name(i: int) -> str:
         return f"state {show_state(rows[source[i]].tolist())}, transition to {show_state(rows[target[i]].tolist())}"
 
-    given = given_weights(weights, coefficients, source.size, n_params=n_params, what="weights", name=name)
-    keep = given.nonzero()
+    owner = Weights()
+    given = read_weights(owner, weights, coefficients, source.size, n_params=n_params, what="weights", name=name)
     places, chances = _initial(initial, rows)
-    first = given_weights(
-        chances, None, places.size, n_params=None, what="initial", name=lambda i: _initial_name(rows, places[i])
+    first = read_weights(
+        owner, chances, None, places.size, n_params=None, what="initial", name=lambda i: _initial_name(rows, places[i])
     )
-    initial_weights, expressions = first.number, [*given.expressions, *first.expressions]
-    table = given.rows.extended([first.rows.key(i) for i in range(len(first.rows))])
-    shift = len(given.rows)
-    return RawTransitions(
+    return Transitions(
         states=rows,
         initial=places,
-        initial_weight=np.where(
-            initial_weights < 0, len(table) - 1 - initial_weights + len(given.expressions), initial_weights + shift
-        ),
-        source=source[keep],
-        target=target[keep],
-        weight=np.where(given.number < 0, len(table) - 1 - given.number, given.number)[keep],
-        rows=table,
-        expressions=expressions,
+        initial_weight=first.number,
+        source=source[given.keep],
+        target=target[given.keep],
+        weight=given.number[given.keep],
+        weights=owner,
         n_params=given.n_params,
     )
 
@@ -200,6 +203,7 @@ def _initial_name(rows: npt.NDArray[np.int64], row: int) -> str:
 
 
 def _indices(value: Any, n: int, what: str) -> npt.NDArray[np.int64]:
+    _refuse_masked(value, what)
     array = np.asarray(value)
     if array.size == 0:
         return np.zeros(0, dtype=np.int64)
@@ -219,6 +223,7 @@ def _initial(initial: Any, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.
     elif isinstance(initial, Mapping):
         pairs = list(initial.items())
     else:
+        _refuse_masked(initial, "initial")
         chances = np.asarray(initial)
         if chances.shape != (n,):
             raise GraphError(

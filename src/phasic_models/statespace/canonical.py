@@ -15,15 +15,18 @@ import numpy as np
 
 from ..core.binding import reachable
 from ..errors import GraphError
-from .explore import RawTransitions, show_state
-from .expr import Expr, Parameter, WeightTable, is_pointer, read_only
-from .weights import AffineKey, build_table, check_canonical_order
+from .explore import Transitions, show_state
+from .expr import Expr, Parameter
+from .table import WeightTable, is_pointer, read_only
+from .weights import Weights, WeightSums, check_canonical_order
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 # Probabilities that a callback computes may exceed one by rounding.
 PROBABILITY_SLACK = 1e-10
+# So may initial probabilities; a sum further from one than this is a mistake.
+INITIAL_SLACK = 1e-9
 # A sum this close to one is one up to rounding; dividing by it again would only change the last bits.
 _ROUNDING = 2.0**-51
 
@@ -57,99 +60,8 @@ class CanonicalArrays:
         )
 
 
-class _Weights:
-    """Weights by number: those given, and after them the sums and normalised probabilities that are made here."""
-
-    def __init__(self, raw: RawTransitions, index_of: Callable[[Parameter], int], names: tuple[str, ...]) -> None:
-        self.rows = raw.rows
-        self.index_of = index_of
-        self.names = names
-        self.n_rows = len(raw.rows)
-        self.n_given = self.n_rows + len(raw.expressions)
-        # Everything that is not an affine row, in the order of its number.
-        self.others: list[AffineKey | Expr] = list(raw.expressions)
-        self.numbers: dict[AffineKey | Expr, int] = {}
-        self.sums: dict[tuple[int, ...], int] = {}
-
-    def get(self, number: int) -> AffineKey | Expr:
-        """Return the weight with this number."""
-        return self.rows.key(number) if number < self.n_rows else self.others[number - self.n_rows]
-
-    def add(self, value: AffineKey | Expr) -> int:
-        """Return the number of a weight that is made here."""
-        known = self.numbers.get(value)
-        if known is None:
-            known = self.numbers[value] = self.n_rows + len(self.others)
-            self.others.append(value)
-        return known
-
-    def sum(self, numbers: Sequence[int], where: Callable[[], str]) -> int:
-        """Return the number of the sum of weights; the order of `numbers` plays no part."""
-        group = tuple(sorted(numbers))
-        known = self.sums.get(group)
-        if known is None:
-            known = self.sums[group] = self._sum([self.get(number) for number in group], where)
-        return known
-
-    def _sum(self, parts: Sequence[AffineKey | Expr], where: Callable[[], str]) -> int:
-        keys = [part for part in parts if not isinstance(part, Expr)]
-        try:
-            if len(keys) < len(parts):
-                total = sum((p if isinstance(p, Expr) else self._as_expression(p) for p in parts), Expr({}))
-                if not total.is_constant():
-                    return self.add(total)
-                return self.add((float(total.constant_part()), (), ()))
-            by_param: dict[int, list[float]] = {}
-            for _, indices, coefficients in keys:
-                for i, c in zip(indices, coefficients, strict=True):
-                    by_param.setdefault(i, []).append(c)
-            summed = [(i, math.fsum(by_param[i])) for i in sorted(by_param)]
-            base = math.fsum(key[0] for key in keys)
-        except OverflowError:
-            base, summed = math.inf, []
-        if not all(map(math.isfinite, (base, *(c for _, c in summed)))):
-            raise GraphError(f"{where()}: the sum of parallel transitions is too large for a 64-bit float")
-        return self.add((base, tuple(i for i, c in summed if c), tuple(c for _, c in summed if c)))
-
-    def _as_expression(self, key: AffineKey) -> Expr:
-        total = Expr.constant(key[0])
-        for i, c in zip(key[1], key[2], strict=True):
-            total = total + Expr.parameter(self.names, i) * c
-        return total
-
-    def constants(self) -> npt.NDArray[np.float64]:
-        """Return the value of every given weight that is a plain number, NaN for the others."""
-        values = np.full(self.n_given, np.nan)
-        plain = np.diff(self.rows.ptr) == 0
-        values[: self.n_rows][plain] = self.rows.base[plain]
-        return values
-
-    def table(self, numbers: npt.NDArray[np.int64]) -> tuple[WeightTable, npt.NDArray[np.int32]]:
-        """Build the table of the weights in use; return it with the slot of each of `numbers`."""
-        used, inverse = np.unique(numbers, return_inverse=True)
-        given = used[used < self.n_rows]
-        keys: list[AffineKey] = []
-        expressions: list[Expr] = []
-        spot = np.empty(used.size, dtype=np.int64)
-        spot[: given.size] = np.arange(given.size)
-        for i in range(int(given.size), int(used.size)):
-            value = self.get(int(used[i]))
-            if isinstance(value, Expr):
-                expressions.append(value)
-                spot[i] = -len(expressions)
-            else:
-                spot[i] = given.size + len(keys)
-                keys.append(value)
-        table, row_slots, expression_slots = build_table(
-            self.rows.take(given).extended(keys), expressions, self.index_of
-        )
-        # Expression j sits at spot -1 - j, so indexing from the end of the reversed slots finds it.
-        slots = np.concatenate([row_slots, expression_slots[::-1]])[spot]
-        return table, slots[inverse.reshape(-1)]
-
-
 def canonicalise(
-    raw: RawTransitions, *, discrete: bool, index_of: Callable[[Parameter], int], names: tuple[str, ...]
+    raw: Transitions, *, discrete: bool, index_of: Callable[[Parameter], int], names: tuple[str, ...]
 ) -> CanonicalArrays:
     """Bring raw transitions into canonical form.
 
@@ -169,9 +81,9 @@ def canonicalise(
     GraphError
         If the chain is not a phase-type distribution; names the state.
     """
-    weights = _Weights(raw, index_of, names)
+    weights = raw.weights
     if discrete:
-        _check_constant_probabilities(raw, weights)
+        _check_constant_probabilities(raw)
     n = raw.states.shape[0]
     order = np.lexsort(raw.states.T[::-1])
     states = raw.states[order]
@@ -184,13 +96,15 @@ def canonicalise(
     target = np.concatenate([vertex[raw.initial], vertex[raw.target[moves]]])
     number = np.concatenate([raw.initial_weight, raw.weight[moves]])
 
-    source, target, number = _merge_parallel(source, target, number, weights, states)
+    source, target, number = _merge_parallel(source, target, number, WeightSums(weights, names), states)
     source, target, number, states = _prune(source, target, number, states)
     edge_ptr = _pointers(source, states.shape[0] + 1)
     number = _normalise_initial(number, int(edge_ptr[1]), weights)
     check_absorption(edge_ptr, target, lambda v: show_state(states[v - 1].tolist()))
-    table, slots = weights.table(number)
-    state_array = np.concatenate([np.zeros((1, states.shape[1]), dtype=np.int64), states])
+    table, slots = weights.table(number, index_of)
+    state_array = np.zeros((states.shape[0] + 1, states.shape[1]), dtype=np.int64)
+    state_array[1:] = states
+    state_array.setflags(write=False)
     return CanonicalArrays.of(state_array, edge_ptr, target, slots, table)
 
 
@@ -204,12 +118,12 @@ def _merge_parallel(
     source: npt.NDArray[np.int64],
     target: npt.NDArray[np.int64],
     number: npt.NDArray[np.int64],
-    weights: _Weights,
+    sums: WeightSums,
     states: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Sort edges by source and target, sum parallel ones and drop those whose weight is zero."""
     key = source * (states.shape[0] + 1) + target
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)  # the order of parallel edges plays no part in their sum
     source, target, number, key = source[order], target[order], number[order], key[order]
     first = np.ones(key.size, dtype=np.bool_)
     first[1:] = key[1:] != key[:-1]
@@ -218,23 +132,13 @@ def _merge_parallel(
     merged = number[starts]
     for group in np.flatnonzero(sizes > 1).tolist():
         begin = int(starts[group])
-        merged[group] = weights.sum(
+        merged[group] = sums.add(
             number[begin : begin + int(sizes[group])].tolist(),
             lambda begin=begin: _edge_name(int(source[begin]), int(target[begin]), states),  # type: ignore[misc]
         )
     source, target = source[starts], target[starts]
-    keep = ~_zero(merged, weights)
+    keep = sums.weights.constants()[merged] != 0.0
     return source[keep], target[keep], merged[keep]
-
-
-def _zero(numbers: npt.NDArray[np.int64], weights: _Weights) -> npt.NDArray[np.bool_]:
-    """Return which weights are the number zero."""
-    zero = np.zeros(numbers.size, dtype=np.bool_)
-    given = numbers < weights.n_given
-    zero[given] = weights.constants()[numbers[given]] == 0.0
-    for i in np.flatnonzero(~given).tolist():
-        zero[i] = weights.get(int(numbers[i])) == (0.0, (), ())
-    return zero
 
 
 def _edge_name(source: int, target: int, states: npt.NDArray[np.int64]) -> str:
@@ -263,35 +167,38 @@ def _pointers(source: npt.NDArray[np.integer], n: int) -> npt.NDArray[np.int64]:
     return ptr
 
 
-def _normalise_initial(number: npt.NDArray[np.int64], n_initial: int, weights: _Weights) -> npt.NDArray[np.int64]:
-    """Scale constant initial probabilities to sum to one; expressions are left to the evaluation."""
+def _normalise_initial(number: npt.NDArray[np.int64], n_initial: int, weights: Weights) -> npt.NDArray[np.int64]:
+    """Take the rounding out of the sum of constant initial probabilities; expressions are left to the evaluation."""
     keys = [weights.get(w) for w in number[:n_initial].tolist()]
     values = [key[0] for key in keys if not isinstance(key, Expr) and not key[1]]
     if len(values) < n_initial:
         return number
     scaled = normalised(values)
-    return np.concatenate([np.array([weights.add((v, (), ())) for v in scaled], dtype=np.int64), number[n_initial:]])
+    return np.concatenate([np.array([weights.constant(v) for v in scaled], dtype=np.int64), number[n_initial:]])
 
 
 def normalised(values: Sequence[float]) -> list[float]:
-    """Return positive numbers scaled to sum to one; a second call changes nothing."""
+    """Return initial probabilities without the rounding of their sum; a second call changes nothing.
+
+    Raises
+    ------
+    GraphError
+        If they do not sum to one.
+    """
     try:
         total = math.fsum(values)
     except OverflowError:
         total = math.inf
-    if not math.isfinite(total):
-        raise GraphError("the initial probabilities sum to more than a 64-bit float holds")
+    if not abs(total - 1.0) <= INITIAL_SLACK:
+        raise GraphError(f"the initial probabilities sum to {total:.10g}, not to one")
     if abs(total - 1.0) <= _ROUNDING:
         return list(values)
-    scaled = [value / total for value in values]
-    if 0.0 in scaled:
-        raise GraphError("an initial probability is too small beside the others; drop it")
-    return scaled
+    return [value / total for value in values]
 
 
-def _check_constant_probabilities(raw: RawTransitions, weights: _Weights) -> None:
+def _check_constant_probabilities(raw: Transitions) -> None:
     """Raise GraphError if the constant probabilities out of a state exceed one, staying included."""
-    values = np.nan_to_num(weights.constants(), nan=0.0)[raw.weight]
+    values = np.nan_to_num(raw.weights.constants(), nan=0.0)[raw.weight]
     total = np.bincount(raw.source, weights=values, minlength=raw.states.shape[0])
     worst = int(total.argmax())
     if total[worst] > 1.0 + PROBABILITY_SLACK:
@@ -305,7 +212,7 @@ def check_absorption(ptr: npt.NDArray[np.int64], target: npt.NDArray[np.integer]
     """Raise GraphError unless every vertex has a path to one without out-edges."""
     counts = np.diff(ptr)
     source = np.repeat(np.arange(counts.size), counts)
-    order = np.argsort(target, kind="stable")
+    order = np.argsort(target)
     reached = reachable(_pointers(target, counts.size), source[order], np.flatnonzero(counts == 0))
     if not reached.all():
         stuck = np.flatnonzero(~reached)

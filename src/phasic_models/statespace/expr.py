@@ -1,36 +1,32 @@
-"""Weights as rational functions of the parameters: expressions, and the table of weights that a graph holds.
+"""Weights as rational functions of the parameters.
 
 An `Expr` is kept in a normal form whose coefficients are exact fractions. Sums and products of the same things
 therefore give equal expressions in whatever order they were written, and nothing is rounded before the weight table is
-made.
+made. Expressions may be nested to any depth, so whatever walks through one does so without recursion.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+import threading
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Union
+from weakref import WeakValueDictionary
 
 import numpy as np
-
-from ..errors import GraphError, ParameterError
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-OP_ADD = 1
-OP_MUL = 2
-OP_DIV = 3
 
 _MAX_EXPONENT = 1024
 # Content is only taken out of a sum where the integers that are left are exact as float64.
 _MAX_EXACT = 2**53
+# A part whose text is longer is not spelled out where the whole is printed.
+_MAX_TEXT = 2000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parameter:
     """One parameter: its position in the `params` call that declared it."""
 
@@ -41,6 +37,16 @@ class Parameter:
     def name(self) -> str:
         """The name under which it was declared."""
         return self.names[self.index]
+
+    # All names of a long list are neither hashed nor, where it is the same list, compared.
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Parameter):
+            return NotImplemented
+        return self.index == other.index and (self.names is other.names or self.names == other.names)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.index, len(self.names)))
 
 
 Atom = Union[Parameter, "Expr"]
@@ -62,17 +68,23 @@ class Expr:
     Products are never expanded, so no cancellation appears that the author did not write.
     """
 
-    __slots__ = ("_hash", "_terms")
-    _hash: int
+    __slots__ = ("__weakref__", "_terms")
     _terms: dict[Monomial, Fraction]
 
     # Makes `numpy_scalar * expr` come to `Expr.__rmul__` rather than to an array of objects.
     __array_ufunc__ = None
 
-    def __init__(self, terms: Mapping[Monomial, Fraction]) -> None:
-        self._terms = {monomial: coefficient for monomial, coefficient in terms.items() if coefficient}
-        # Hashed once: the parts are hashed already, so nesting costs nothing.
-        self._hash = hash(frozenset(self._terms.items()))
+    def __new__(cls, terms: Mapping[Monomial, Fraction]) -> Expr:
+        """Return the one expression with these terms: equal ones are the same object, so that comparing takes no time."""
+        kept = {monomial: coefficient for monomial, coefficient in terms.items() if coefficient}
+        key = frozenset((_identity(monomial), coefficient) for monomial, coefficient in kept.items())
+        with _lock:
+            known = _known.get(key)
+            if known is None:
+                known = object.__new__(cls)
+                known._terms = kept
+                _known[key] = known
+        return known
 
     @classmethod
     def constant(cls, value: Any) -> Expr:
@@ -99,35 +111,24 @@ class Expr:
 
     def parameters(self) -> frozenset[Parameter]:
         """Return every parameter that occurs."""
-        found: set[Parameter] = set()
-        stack: list[Expr] = [self]
-        seen: set[int] = set()
-        while stack:
-            expression = stack.pop()
-            if id(expression) in seen:
-                continue
-            seen.add(id(expression))
-            for monomial in expression._terms:
-                for atom, _ in monomial:
-                    if isinstance(atom, Parameter):
-                        found.add(atom)
-                    else:
-                        stack.append(atom)
-        return frozenset(found)
+        return parameters_of([self])
 
     def evaluate(self, theta: Sequence[float] | Mapping[str, float]) -> float:
         """Return the value at `theta`, given by position or by name; meant for a look, not for speed."""
-        total = []
-        for monomial, coefficient in self._terms.items():
-            value = float(coefficient)
-            for atom, exponent in monomial:
-                if isinstance(atom, Expr):
-                    base = atom.evaluate(theta)
-                else:
-                    base = float(theta[atom.name] if isinstance(theta, Mapping) else theta[atom.index])
-                value *= base**exponent
-            total.append(value)
-        return math.fsum(total)
+        values: dict[Expr, float] = {}
+        for part in parts([self]):
+            total = []
+            for monomial, coefficient in part._terms.items():
+                value = float(coefficient)
+                for atom, exponent in monomial:
+                    if isinstance(atom, Expr):
+                        base = values[atom]
+                    else:
+                        base = float(theta[atom.name] if isinstance(theta, Mapping) else theta[atom.index])
+                    value *= base**exponent
+                total.append(value)
+            values[part] = math.fsum(total)
+        return values[self]
 
     # An operator between an expression and an array gives an array of expressions, hence the return type.
     def __add__(self, other: object) -> Any:
@@ -194,17 +195,20 @@ class Expr:
         coefficient, factors = self._as_product()
         return _from_product(coefficient**power, {atom: k * power for atom, k in factors.items()})
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Expr):
-            return self is other or (self._hash == other._hash and self._terms == other._terms)
-        return NotImplemented
+    # Equal expressions are one object, so that the inherited __eq__ and __hash__, which go by identity, are right.
 
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __reduce__(self) -> tuple[type[Expr], tuple[dict[Monomial, Fraction]]]:
-        # The hash of a string differs between processes, so it is made anew.
-        return Expr, (self._terms,)
+    def __reduce__(self) -> tuple[Callable[[list[_Row]], Expr], tuple[list[_Row]]]:
+        place: dict[Expr, int] = {}
+        rows: list[_Row] = []
+        for part in parts([self]):
+            place[part] = len(rows)
+            rows.append(
+                [
+                    (coefficient, [(place[atom] if isinstance(atom, Expr) else atom, k) for atom, k in monomial])
+                    for monomial, coefficient in part._terms.items()
+                ]
+            )
+        return _restored, (rows,)
 
     def __bool__(self) -> bool:
         raise TypeError(
@@ -212,8 +216,15 @@ class Expr:
         )
 
     def __repr__(self) -> str:
+        texts: dict[Expr, str] = {}
+        for part in parts([self]):
+            text = part._text(texts)
+            texts[part] = text if part is self or len(text) <= _MAX_TEXT else "…"
+        return texts[self]
+
+    def _text(self, texts: Mapping[Expr, str]) -> str:
         text = ""
-        for _, coefficient, piece in sorted(_term_text(m, c) for m, c in self._terms.items()):
+        for _, coefficient, piece in sorted(_term_text(m, c, texts) for m, c in self._terms.items()):
             if text:
                 text += f" - {piece}" if coefficient < 0 else f" + {piece}"
             else:
@@ -240,6 +251,61 @@ class Expr:
         content = Fraction(numerators, denominators)
         largest = max(abs(c) for c in self._terms.values()) / content
         return content if largest <= _MAX_EXACT else Fraction(1)
+
+
+# One line of a pickle: the terms of an expression, whose atoms are parameters or numbers of earlier lines.
+_Row = list[tuple[Fraction, list[tuple[Parameter | int, int]]]]
+
+_known: WeakValueDictionary[Hashable, Expr] = WeakValueDictionary()
+_lock = threading.RLock()
+
+
+def _identity(monomial: Monomial) -> Hashable:
+    """Return what tells a monomial from others while the expressions in it live; it does not keep them alive."""
+    for atom, _ in monomial:
+        if isinstance(atom, Expr):
+            return frozenset((id(a) if isinstance(a, Expr) else a, exponent) for a, exponent in monomial)
+    return monomial
+
+
+def _restored(rows: list[_Row]) -> Expr:
+    made: list[Expr] = []
+    for row in rows:
+        terms: dict[Monomial, Fraction] = {}
+        for coefficient, factors in row:
+            atoms = ((made[atom] if isinstance(atom, int) else atom, exponent) for atom, exponent in factors)
+            terms[frozenset(atoms)] = coefficient
+        made.append(Expr(terms))
+    return made[-1]
+
+
+def parts(expressions: Iterable[Expr], known: Container[Expr] = ()) -> list[Expr]:
+    """Return all expressions that occur in these, themselves included: each once, after those that occur in it.
+
+    Parameters
+    ----------
+    expressions
+        Where to begin.
+    known
+        Expressions to leave out, with what occurs in them.
+    """
+    found: dict[Expr, None] = {}
+    for expression in expressions:
+        stack: list[tuple[Expr, bool]] = [(expression, False)]
+        while stack:
+            part, ready = stack.pop()
+            if ready:
+                found[part] = None
+            elif part not in found and part not in known:
+                stack.append((part, True))
+                stack.extend((atom, False) for m in part.terms for atom, _ in m if isinstance(atom, Expr))
+    return list(found)
+
+
+def parameters_of(expressions: Iterable[Expr]) -> frozenset[Parameter]:
+    """Return every parameter that occurs in the expressions."""
+    atoms = (atom for part in parts(expressions) for monomial in part.terms for atom, _ in monomial)
+    return frozenset(atom for atom in atoms if isinstance(atom, Parameter))
 
 
 def _from_product(coefficient: Fraction, factors: Mapping[Atom, int]) -> Expr:
@@ -291,17 +357,17 @@ def _number_text(value: Fraction) -> str:
     return repr(number) if Fraction(number) == value or value.denominator > 10**6 else str(value)
 
 
-def _term_text(monomial: Monomial, coefficient: Fraction) -> tuple[list[str], Fraction, str]:
+def _term_text(monomial: Monomial, coefficient: Fraction, texts: Mapping[Expr, str]) -> tuple[list[str], Fraction, str]:
     """Return a key to sort terms by, the coefficient, and the text of the term without its sign."""
-    above = sorted(_power_text(atom, exponent) for atom, exponent in monomial if exponent > 0)
-    below = sorted(_power_text(atom, -exponent) for atom, exponent in monomial if exponent < 0)
+    above = sorted(_power_text(atom, exponent, texts) for atom, exponent in monomial if exponent > 0)
+    below = sorted(_power_text(atom, -exponent, texts) for atom, exponent in monomial if exponent < 0)
     size = abs(coefficient)
     product = above if size == 1 and above else [_number_text(size), *above]
     return above + below, coefficient, "/".join(["*".join(product), *below])
 
 
-def _power_text(atom: Atom, exponent: int) -> str:
-    text = atom.name if isinstance(atom, Parameter) else f"({atom!r})"
+def _power_text(atom: Atom, exponent: int, texts: Mapping[Expr, str]) -> str:
+    text = atom.name if isinstance(atom, Parameter) else f"({texts[atom]})"
     return text if exponent == 1 else f"{text}**{exponent}"
 
 
@@ -327,8 +393,15 @@ def params(*names: str) -> Any:
     check_param_names(names)
     if not names:
         raise ValueError("params() needs at least one name")
+    names = _shared(names)
     made = tuple(Expr.parameter(names, index) for index in range(len(names)))
     return made[0] if len(made) == 1 else made
+
+
+@lru_cache(maxsize=256)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the same tuple for the same names."""
+    return names
 
 
 def check_param_names(names: Sequence[object]) -> None:
@@ -336,163 +409,8 @@ def check_param_names(names: Sequence[object]) -> None:
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"a parameter name must be a non-empty string, not {name!r}")
+    seen: set[object] = set()
     for name in names:
-        if list(names).count(name) > 1:
+        if name in seen:
             raise ValueError(f"the parameter name {name!r} occurs more than once")
-
-
-@dataclass(frozen=True, eq=False)
-class WeightTable:
-    """The distinct weights of a graph, as arrays: affine forms first, then operations on earlier entries.
-
-    Entry (slot) ``s < A`` is ``affine_base[s] + Σ affine_coef[j] * theta[affine_param[j]]`` over
-    ``affine_ptr[s] <= j < affine_ptr[s + 1]``, evaluated from left to right without fused multiply-add. Slot
-    ``A + i`` is ``program_op[i]`` (1 add, 2 multiply, 3 divide) on the earlier slots ``program_a[i]`` and
-    ``program_b[i]``.
-    """
-
-    affine_base: npt.NDArray[np.float64]
-    affine_ptr: npt.NDArray[np.int64]
-    affine_param: npt.NDArray[np.int32]
-    affine_coef: npt.NDArray[np.float64]
-    program_op: npt.NDArray[np.uint8]
-    program_a: npt.NDArray[np.int32]
-    program_b: npt.NDArray[np.int32]
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, read_only(getattr(self, field.name), _DTYPES[field.name]))
-
-    def __len__(self) -> int:
-        return int(self.affine_base.size + self.program_op.size)
-
-    @property
-    def n_affine(self) -> int:
-        """Number of affine forms (A)."""
-        return int(self.affine_base.size)
-
-    @property
-    def n_program(self) -> int:
-        """Number of operations (P)."""
-        return int(self.program_op.size)
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the arrays by name, in a fixed order."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def constants(self) -> npt.NDArray[np.bool_]:
-        """Return for each slot whether it is a plain number (an affine form without coefficients)."""
-        constant = np.zeros(len(self), dtype=np.bool_)
-        constant[: self.n_affine] = np.diff(self.affine_ptr) == 0
-        return constant
-
-    def evaluate(self, theta: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return the value of every slot; the slow reference for the C core.
-
-        Parameters
-        ----------
-        theta
-            Shape (p,) or (batch, p).
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape (slots,) or (batch, slots).
-        """
-        values = np.asarray(theta, dtype=np.float64)
-        if values.ndim not in (1, 2):
-            raise ParameterError(f"theta must have shape (p,) or (batch, p), not {values.shape}")
-        if self.affine_param.size and int(self.affine_param.max()) >= values.shape[-1]:
-            raise ParameterError(
-                f"theta has {values.shape[-1]} entries; the weights use {int(self.affine_param.max()) + 1}"
-            )
-        n_affine = self.n_affine
-        out = np.empty((*values.shape[:-1], len(self)), dtype=np.float64)
-        out[..., :n_affine] = self.affine_base
-        counts = np.diff(self.affine_ptr)
-        for k in range(int(counts.max(initial=0))):
-            rows = np.flatnonzero(counts > k)
-            at = self.affine_ptr[rows] + k
-            out[..., rows] += self.affine_coef[at] * values[..., self.affine_param[at]]
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            for i in range(self.n_program):
-                left, right = out[..., self.program_a[i]], out[..., self.program_b[i]]
-                op = self.program_op[i]
-                result = left + right if op == OP_ADD else left * right if op == OP_MUL else left / right
-                out[..., n_affine + i] = result
-        return out
-
-    def check(self, n_params: int) -> None:
-        """Raise GraphError unless the arrays are a well-formed table over `n_params` parameters.
-
-        Everything that an evaluation relies on is checked; that the slots are in canonical order is not.
-        """
-        n_affine, n_program = self.n_affine, self.n_program
-        for name, array in self.arrays().items():
-            if array.ndim != 1:
-                raise GraphError(f"weight table: {name} must be one-dimensional, not of shape {array.shape}")
-        ptr = self.affine_ptr
-        if ptr.size != n_affine + 1 or not is_pointer(ptr, self.affine_param.size):
-            raise GraphError("weight table: affine_ptr does not fit affine_base and affine_param")
-        if self.affine_coef.size != self.affine_param.size:
-            raise GraphError("weight table: affine_coef and affine_param differ in length")
-        if not np.isfinite(self.affine_base).all() or not np.isfinite(self.affine_coef).all():
-            raise GraphError("weight table: a base or coefficient is not finite")
-        if (self.affine_coef == 0.0).any():
-            raise GraphError("weight table: a coefficient is zero")
-        if self.affine_param.size:
-            if int(self.affine_param.min()) < 0 or int(self.affine_param.max()) >= n_params:
-                raise GraphError(f"weight table: a parameter index is outside 0..{n_params - 1}")
-            # Ascending within a row: where a step does not start a new row, the index must grow.
-            inner = np.ones(self.affine_param.size, dtype=np.bool_)
-            inner[ptr[:-1][np.diff(ptr) > 0]] = False
-            if (np.diff(self.affine_param)[inner[1:]] <= 0).any():
-                raise GraphError("weight table: parameters of an affine form are not in ascending order")
-        if self.program_a.size != n_program or self.program_b.size != n_program:
-            raise GraphError("weight table: program_op, program_a and program_b differ in length")
-        if n_program:
-            limit = n_affine + np.arange(n_program)
-            for name, operand in (("program_a", self.program_a), ("program_b", self.program_b)):
-                if (operand < 0).any() or (operand >= limit).any():
-                    raise GraphError(f"weight table: {name} refers to a slot that is not earlier")
-            if (self.program_op < OP_ADD).any() or (self.program_op > OP_DIV).any():
-                raise GraphError("weight table: program_op holds an unknown operation")
-
-
-_DTYPES: dict[str, Any] = {
-    "affine_base": np.float64,
-    "affine_ptr": np.int64,
-    "affine_param": np.int32,
-    "affine_coef": np.float64,
-    "program_op": np.uint8,
-    "program_a": np.int32,
-    "program_b": np.int32,
-}
-
-
-def is_pointer(ptr: npt.NDArray[np.int64], end: int) -> bool:
-    """Whether `ptr` ascends from 0 to `end`, so that it cuts an array of that length into rows."""
-    # Without the bounds, a difference that wraps around could pass for an ascent.
-    inside = bool((ptr >= 0).all()) and bool((ptr <= end).all())
-    return inside and ptr[0] == 0 and ptr[-1] == end and bool((np.diff(ptr) >= 0).all())
-
-
-def read_only(array: npt.ArrayLike, dtype: Any) -> npt.NDArray[Any]:
-    """Return `array` as a C-contiguous, aligned array that nobody can change: the C core checks it once and then relies
-    on it. Data that cannot be changed is not copied.
-
-    Raises
-    ------
-    GraphError
-        If a value changes in the conversion to `dtype`.
-    """
-    given = np.asarray(array)
-    with np.errstate(invalid="ignore"):
-        view = np.require(given, dtype, ["C_CONTIGUOUS", "ALIGNED"]).view()
-    if given.dtype != view.dtype and not np.array_equal(given, view):
-        raise GraphError(f"an array of {given.dtype} does not fit into {view.dtype}")
-    if view.flags.writeable and np.may_share_memory(view, given):
-        view = view.copy()
-    view.setflags(write=False)
-    checked: npt.NDArray[Any] = view
-    return checked
+        seen.add(name)

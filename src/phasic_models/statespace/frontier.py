@@ -1,114 +1,49 @@
-"""Exploration with a vectorised callback, which is handed many states at once."""
+"""Callbacks that are handed many states at once: what they return, read into blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.stopping import check
 from ..errors import GraphError
-from .arrays import Namer, given_weights, integer_rows
-from .explore import (
-    Callback,
-    Progress,
-    RawTransitions,
-    State,
-    WeightPool,
-    initial_pairs,
-    show_state,
-    too_many_states,
-)
+from .arrays import integer_rows, read_weights
+from .callbacks import initial_pairs
+from .explore import Block, Callback, show_state
 from .expr import Expr
-from .weights import AffineRows, concatenate_rows
+from .keys import keys_of
+from .owned import is_masked
+from .weights import Weights
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-# States handed to the callback at once, so that memory stays bounded on wide frontiers.
-_CHUNK = 1 << 16
-# Pieces are joined whenever this many have gathered; a deep, narrow state space makes one per level.
-_MAX_PIECES = 1024
 
+class FrontierReader:
+    """Runs a callback that is called with an array of states; `Graph` states the protocol.
 
-class _Column:
-    """A growing array of 64-bit integers."""
+    Parameters are those of `CallbackReader`.
+    """
 
-    def __init__(self) -> None:
-        self.pieces: list[npt.NDArray[np.int64]] = []
+    # So that memory stays bounded on wide frontiers.
+    chunk = 1 << 16
 
-    def append(self, piece: npt.NDArray[np.int64]) -> None:
-        self.pieces.append(piece)
-        if len(self.pieces) >= _MAX_PIECES:
-            self.pieces = [np.concatenate(self.pieces)]
-
-    def joined(self) -> npt.NDArray[np.int64]:
-        return np.concatenate(self.pieces) if self.pieces else np.zeros(0, dtype=np.int64)
-
-
-class FrontierExplorer:
-    """Runs a callback that is called with an array of states; `Graph` states the protocol."""
-
-    def __init__(
-        self,
-        callback: Callback,
-        *,
-        parameterized: bool | None,
-        max_states: int,
-        n_params: int | None,
-        progress: Progress | None,
-    ) -> None:
+    def __init__(self, callback: Callback, *, parameterized: bool | None, n_params: int | None) -> None:
         self.callback = callback
         self.parameterized = parameterized
-        self.max_states = max_states
         self.n_params = n_params
-        self.progress = progress
-        # Rows as bytes: exact for any integers, and a dict of them is fast enough for millions.
-        self.index: dict[bytes, int] = {}
-        self.found: list[npt.NDArray[np.int64]] = []
-        self.source, self.target, self.weight = _Column(), _Column(), _Column()
-        self.rows: list[AffineRows] = []
-        self.n_rows = 0
-        self.expressions: dict[Expr, int] = {}
+        self.weights = Weights()
 
-    def run(self, ipv: Any) -> RawTransitions:
-        """Explore from the initial states and return every transition."""
+    def initial(self, ipv: Any) -> tuple[npt.NDArray[np.int64], list[int]]:
+        """Return the initial states and the numbers of their weights."""
         pairs = initial_pairs(self._initial_items() if ipv is None else ipv, "ipv entry" if ipv else "initial state")
-        pool = WeightPool(None)
-        initial_weight = [self._number(p) if isinstance(p, Expr) else pool.constant(p) for _, p in pairs]
-        self._add_rows(pool.rows())
-        states: list[State] = [state for state, _ in pairs]
-        length = len(states[0])
-        initial = self._add_states(np.array(states, dtype=np.int64), lambda i: f"initial state {show_state(states[i])}")
-        done = level = 0
-        while level < len(self.found):
-            block = np.concatenate(self.found[level:])
-            level = len(self.found)
-            for begin in range(0, block.shape[0], _CHUNK):
-                check()
-                chunk = block[begin : begin + _CHUNK]
-                self._expand(chunk, done, length)
-                done += chunk.shape[0]
-                if self.progress is not None:
-                    self.progress(done, len(self.index))
-        return RawTransitions(
-            states=np.concatenate(self.found),
-            initial=initial,
-            initial_weight=self._resolved(np.array(initial_weight, dtype=np.int64)),
-            source=self.source.joined(),
-            target=self.target.joined(),
-            weight=self._resolved(self.weight.joined()),
-            rows=concatenate_rows(self.rows),
-            expressions=list(self.expressions),
-            n_params=self.n_params,
-        )
+        numbers = [self.weights.add(p) if isinstance(p, Expr) else self.weights.constant(p) for _, p in pairs]
+        return np.array([state for state, _ in pairs], dtype=np.int64), numbers
 
     def _call(self, states: npt.NDArray[np.int64], where: str) -> Any:
-        view = states.view()
-        view.setflags(write=False)
         try:
-            result = self.callback(view)
+            result = self.callback(states)
         except MemoryError:
             raise
         except Exception as error:
@@ -129,10 +64,10 @@ class FrontierExplorer:
             raise GraphError(f"{where}: {states.shape[0]} initial states, but {len(chances)} probabilities")
         return list(zip(states.tolist(), chances, strict=True))
 
-    def _expand(self, chunk: npt.NDArray[np.int64], first: int, length: int) -> None:
-        """Call the callback on `chunk`, whose first state has number `first`, and keep what it returns."""
-        here = f"states {show_state(chunk[0].tolist())} to {show_state(chunk[-1].tolist())}"
-        result = self._call(chunk, here)
+    def read(self, states: npt.NDArray[np.int64], first: int) -> Iterator[Block]:
+        """Yield the transitions out of `states`; see `Reader`."""
+        here = f"states {show_state(states[0].tolist())} to {show_state(states[-1].tolist())}"
+        result = self._call(states, here)
         for number, block in enumerate([result] if isinstance(result, tuple) else list(result)):
             what = f"{here}, block {number}"
             if not isinstance(block, (tuple, list)) or len(block) not in (3, 4):
@@ -140,25 +75,26 @@ class FrontierExplorer:
                     f"{what}: expected (source, next_states, weights) or (source, next_states, base, coefficients), "
                     f"not {type(block).__name__}"
                 )
-            self._keep(block, chunk, first, length, what)
+            yield self._block(block, states, first, what)
 
-    def _keep(self, block: Sequence[Any], chunk: npt.NDArray[np.int64], first: int, length: int, what: str) -> None:
-        source = _sources(block[0], chunk.shape[0], what)
+    def _block(self, block: Sequence[Any], states: npt.NDArray[np.int64], first: int, what: str) -> Block:
+        source = _sources(block[0], states.shape[0], what)
         targets = integer_rows(
             block[1],
-            length,
+            states.shape[1],
             f"{what}, next_states",
-            lambda i: f"state {show_state(chunk[source[i]].tolist())}, transition {i}" if i < source.size else what,
+            lambda i: f"state {show_state(states[source[i]].tolist())}, transition {i}" if i < source.size else what,
         )
         if targets.shape[0] != source.size:
             raise GraphError(f"{what}: {source.size} sources, but {targets.shape[0]} next states")
         if not source.size:
-            return
+            return Block([], [], [], lambda i: what)
 
         def name(i: int) -> str:
-            return f"state {show_state(chunk[source[i]].tolist())}, transition to {show_state(targets[i].tolist())}"
+            return f"state {show_state(states[source[i]].tolist())}, transition to {show_state(targets[i].tolist())}"
 
-        given = given_weights(
+        given = read_weights(
+            self.weights,
             block[2],
             block[3] if len(block) == 4 else None,
             source.size,
@@ -166,50 +102,19 @@ class FrontierExplorer:
             what=what,
             name=name,
         )
-        if self.parameterized is False and (given.expressions or given.rows.param.size):
+        if self.parameterized is False and given.parametric:
             raise GraphError(f"{what}: has parameters, but the graph was declared parameterized=False")
         self.n_params = given.n_params
-        keep = given.nonzero()
-        numbers = given.number + self.n_rows
-        for i in np.flatnonzero(given.number < 0).tolist():
-            numbers[i] = self._number(given.expressions[-1 - int(given.number[i])])
-        self._add_rows(given.rows)
-        self.source.append(source[keep] + first)
-        kept = np.flatnonzero(keep)
-        self.target.append(self._add_states(targets[keep], lambda i: name(int(kept[i]))))
-        self.weight.append(numbers[keep])
-
-    def _add_rows(self, rows: AffineRows) -> None:
-        self.rows.append(rows)
-        self.n_rows += len(rows)
-        if len(self.rows) >= _MAX_PIECES:
-            self.rows = [concatenate_rows(self.rows)]
-
-    def _number(self, expression: Expr) -> int:
-        """Number an expression from -1 downwards; how many rows there will be is not known yet."""
-        return -1 - self.expressions.setdefault(expression, len(self.expressions))
-
-    def _resolved(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        return np.where(numbers < 0, self.n_rows - 1 - numbers, numbers)
-
-    def _add_states(self, states: npt.NDArray[np.int64], name: Namer) -> npt.NDArray[np.int64]:
-        """Return the numbers of `states`, giving new ones to those not seen before."""
-        old = len(self.index)
-        index = self.index
-        rows = np.ascontiguousarray(states).view(np.dtype((np.void, states.shape[1] * 8))).ravel().tolist()
-        numbers = np.array([index.setdefault(row, len(index)) for row in rows], dtype=np.int64)
-        if len(index) > self.max_states:
-            raise too_many_states(self.max_states, name(int(np.argmax(numbers >= self.max_states))))
-        if len(index) > old:
-            # New numbers ascend in order of first occurrence.
-            fresh = np.flatnonzero(numbers >= old)
-            _, first = np.unique(numbers[fresh], return_index=True)
-            self.found.append(states[fresh[first]])
-        return numbers
+        if given.keep.all():
+            return Block(source + first, keys_of(targets), given.number, name)
+        kept = np.flatnonzero(given.keep)
+        return Block(source[kept] + first, keys_of(targets[kept]), given.number[kept], lambda i: name(int(kept[i])))
 
 
 def _sources(value: Any, n: int, what: str) -> npt.NDArray[np.int64]:
     """Return the rows that transitions leave from; a mask over the states will do."""
+    if is_masked(value):
+        raise GraphError(f"{what}: source has masked entries")
     array = np.asarray(value)
     if array.dtype == np.bool_ and array.shape == (n,):
         return np.flatnonzero(array).astype(np.int64)

@@ -7,6 +7,7 @@ depth and then by a digest of what they compute. So two descriptions of the same
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import GraphError
-from .expr import OP_ADD, OP_DIV, OP_MUL, Expr, Parameter, WeightTable
+from .expr import Expr, Parameter, parts
+from .table import OP_ADD, OP_DIV, OP_MUL, WeightTable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -77,6 +79,10 @@ class AffineRows:
         """Return these rows followed by `keys`."""
         return concatenate_rows([self, AffineRows.from_keys(keys)]) if keys else self
 
+    def plain(self) -> npt.NDArray[np.bool_]:
+        """Return which rows have no coefficients."""
+        return np.asarray(np.diff(self.ptr) == 0)
+
     def unique(self) -> tuple[AffineRows, npt.NDArray[np.intp]]:
         """Return the distinct rows, sorted by (base, params, coefficients), and for each row its place among them."""
         n = len(self)
@@ -124,6 +130,171 @@ def concatenate_rows(pieces: Sequence[AffineRows]) -> AffineRows:
     )
 
 
+# The row of an expression in the table of affine forms.
+_NO_FORM: AffineKey = (math.nan, (), ())
+
+
+class Weights:
+    """The weights of a chain while it is read; the only owner of their numbers.
+
+    A weight's number is its place in the order in which the weights were added, and never changes. Every weight has a
+    row in one table of affine forms; the row of an expression holds NaN. So nobody need know how many there are of
+    either kind.
+
+    Attributes
+    ----------
+    expressions : dict
+        The expressions by number; all other weights are affine forms.
+    """
+
+    def __init__(self) -> None:
+        self.expressions: dict[int, Expr] = {}
+        self._numbers: dict[AffineKey | Expr, int] = {}
+        self._values: dict[int, AffineKey] = {}
+        self._joined = AffineRows.from_keys([])
+        # What comes after the joined rows: arrays, and after these single rows.
+        self._pieces: list[AffineRows] = []
+        self._single: list[AffineKey] = []
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, value: AffineKey | Expr) -> int:
+        """Return the number of a weight; equal ones that are added here share it."""
+        known = self._numbers.get(value)
+        if known is not None:
+            return known
+        number = self._numbers[value] = self._size
+        if isinstance(value, Expr):
+            self.expressions[number] = value
+            self._single.append(_NO_FORM)
+        else:
+            self._values[number] = value
+            self._single.append(value)
+        self._size += 1
+        return number
+
+    def constant(self, value: float) -> int:
+        """Return the number of a constant."""
+        return self.add((value + 0.0, (), ()))
+
+    def add_rows(self, rows: AffineRows) -> int:
+        """Add affine forms and return the number of the first; the others follow it."""
+        self._close_single()
+        self._pieces.append(rows)
+        first = self._size
+        self._size += len(rows)
+        return first
+
+    def _close_single(self) -> None:
+        if self._single:
+            self._pieces.append(AffineRows.from_keys(self._single))
+            self._single = []
+
+    def rows(self) -> AffineRows:
+        """Return the row of every weight, in the order of their numbers."""
+        self._close_single()
+        if self._pieces:
+            self._joined = concatenate_rows([self._joined, *self._pieces])
+            self._pieces = []
+        return self._joined
+
+    def get(self, number: int) -> AffineKey | Expr:
+        """Return the weight with this number."""
+        if number in self.expressions:
+            return self.expressions[number]
+        if number in self._values:
+            return self._values[number]
+        return (self._joined if number < len(self._joined) else self.rows()).key(number)
+
+    def constants(self) -> npt.NDArray[np.float64]:
+        """Return the value of every weight that is a plain number, NaN for the others."""
+        rows = self.rows()
+        return np.where(rows.plain(), rows.base, np.nan)
+
+    def table(
+        self, numbers: npt.NDArray[np.int64], index_of: Callable[[Parameter], int]
+    ) -> tuple[WeightTable, npt.NDArray[np.int32]]:
+        """Build the canonical table of the weights in use; return it with the slot of each of `numbers`.
+
+        Parameters
+        ----------
+        numbers
+            Numbers of the weights in use, in any order and as often as they are used.
+        index_of
+            Position in θ of a declared parameter.
+        """
+        occurs = np.zeros(len(self), dtype=np.bool_)
+        occurs[numbers] = True
+        rational = np.zeros(len(self), dtype=np.bool_)
+        rational[list(self.expressions)] = True
+        used = np.flatnonzero(occurs)
+        rational = rational[used]
+        expressions = [self.expressions[number] for number in used[rational].tolist()]
+        table, row_slots, expression_slots = build_table(self.rows().take(used[~rational]), expressions, index_of)
+        slots = np.zeros(len(self), dtype=np.int32)
+        slots[used[~rational]] = row_slots
+        slots[used[rational]] = expression_slots
+        return table, slots[numbers]
+
+
+class WeightSums:
+    """Sums of weights, each group computed once.
+
+    Parameters
+    ----------
+    weights
+        Where the summands are already, and the sums go.
+    names
+        Names of the parameters, for affine forms that are added to expressions.
+    """
+
+    def __init__(self, weights: Weights, names: tuple[str, ...]) -> None:
+        self.weights = weights
+        self.names = names
+        self.known: dict[tuple[int, ...], int] = {}
+        # The plain numbers among the weights that were there at the beginning, NaN for the others.
+        self.plain: list[float] = weights.constants().tolist()
+
+    def add(self, numbers: Sequence[int], where: Callable[[], str]) -> int:
+        """Return the number of the sum of weights; the order of `numbers` plays no part."""
+        group = tuple(sorted(numbers))
+        known = self.known.get(group)
+        if known is None:
+            plain = [self.plain[number] for number in group]
+            if math.isnan(sum(plain)):
+                total = self._sum([self.weights.get(number) for number in group], where)
+            else:
+                total = self._sum([(value, (), ()) for value in plain], where)
+            known = self.known[group] = self.weights.add(total)
+        return known
+
+    def _sum(self, parts: Sequence[AffineKey | Expr], where: Callable[[], str]) -> AffineKey | Expr:
+        keys = [part for part in parts if not isinstance(part, Expr)]
+        try:
+            if len(keys) < len(parts):
+                total = sum((p if isinstance(p, Expr) else self._as_expression(p) for p in parts), Expr({}))
+                return (float(total.constant_part()), (), ()) if total.is_constant() else total
+            by_param: dict[int, list[float]] = {}
+            for _, indices, coefficients in keys:
+                for i, c in zip(indices, coefficients, strict=True):
+                    by_param.setdefault(i, []).append(c)
+            summed = [(i, math.fsum(by_param[i])) for i in sorted(by_param)]
+            base = math.fsum(key[0] for key in keys)
+        except OverflowError:
+            base, summed = math.inf, []
+        if not all(map(math.isfinite, (base, *(c for _, c in summed)))):
+            raise GraphError(f"{where()}: the sum of parallel transitions is too large for a 64-bit float")
+        return base, tuple(i for i, c in summed if c), tuple(c for _, c in summed if c)
+
+    def _as_expression(self, key: AffineKey) -> Expr:
+        total = Expr.constant(key[0])
+        for i, c in zip(key[1], key[2], strict=True):
+            total = total + Expr.parameter(self.names, i) * c
+        return total
+
+
 @dataclass(frozen=True)
 class _Node:
     """An operation whose operands are named by digest."""
@@ -145,9 +316,11 @@ class _Lowering:
 
     def lower(self, expression: Expr) -> bytes:
         """Return the digest of the slot that holds `expression`."""
-        known = self.memo.get(expression)
-        if known is not None:
-            return known
+        for part in parts([expression], self.memo):
+            self.memo[part] = self._lowered(part)
+        return self.memo[expression]
+
+    def _lowered(self, expression: Expr) -> bytes:
         base = expression.constant_part()
         linear: dict[int, Fraction] = {}
         products: list[bytes] = []
@@ -160,15 +333,14 @@ class _Lowering:
                 linear[index] = linear.get(index, Fraction(0)) + coefficient
             else:
                 products.append(self._product(coefficient, factors))
-        parts = sorted(products)
-        if base or linear or not parts:
+        pieces = sorted(products)
+        if base or linear or not pieces:
             indices = sorted(i for i, c in linear.items() if c)
             key = (_to_float(base), tuple(indices), tuple(_to_float(linear[i]) for i in indices))
-            parts.insert(0, self._affine(key))
-        digest = parts[0]
-        for part in parts[1:]:
-            digest = self._operation(OP_ADD, digest, part)
-        self.memo[expression] = digest
+            pieces.insert(0, self._affine(key))
+        digest = pieces[0]
+        for piece in pieces[1:]:
+            digest = self._operation(OP_ADD, digest, piece)
         return digest
 
     def _product(self, coefficient: Fraction, factors: Sequence[tuple[Parameter | Expr, int]]) -> bytes:
@@ -184,7 +356,7 @@ class _Lowering:
         return self._operation(OP_DIV, numerator, self._chain(below)) if below else numerator
 
     def _atom(self, atom: Parameter | Expr) -> bytes:
-        return self.lower(atom) if isinstance(atom, Expr) else self._affine((0.0, (self.index_of(atom),), (1.0,)))
+        return self.memo[atom] if isinstance(atom, Expr) else self._affine((0.0, (self.index_of(atom),), (1.0,)))
 
     def _chain(self, factors: Sequence[bytes]) -> bytes:
         digest = factors[0]
@@ -251,11 +423,7 @@ def build_table(
         The slot of every row and of every expression.
     """
     lowering = _Lowering(index_of)
-    try:
-        digests = [lowering.lower(expression) for expression in expressions]
-    except RecursionError:
-        raise GraphError("an expression is nested too deeply (several hundred levels)") from None
-
+    digests = [lowering.lower(expression) for expression in expressions]
     affine_digests = list(lowering.affine)
     distinct, place = rows.extended([lowering.affine[d] for d in affine_digests]).unique()
     slot_of = {digest: int(place[len(rows) + i]) for i, digest in enumerate(affine_digests)}

@@ -1,0 +1,1 @@
+"""Writing, staging, names, checksums and archives: one way for each. Knows nothing of models, of caches or of networks."""
