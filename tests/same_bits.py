@@ -48,6 +48,7 @@ PLATFORMS = {
         ("node", str(SOURCES / "print_bits.mjs")),
         # Without a clock nothing is imported; a caller without one is asked whether to stop after a number of operations.
         (
+            "-Os",
             "-DPM_NO_CLOCK",
             "-msimd128",
             "-mexec-model=reactor",
@@ -76,19 +77,19 @@ def compile_for(platform: Platform, folder: Path) -> Path:
         If the compiler complains.
     """
     program = folder / f"{platform.target}{'.wasm' if platform.target.startswith('wasm') else '.exe'}"
-    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", platform.target, *platform.flags]
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", platform.target]
     own = ["same_bits.c"] if platform.target.startswith("wasm") else ["same_bits.c", "print_bits.c"]
-    return _compile(compiler, own, program)
+    return _compile([*compiler, *FLAGS, *platform.flags], own, program)
 
 
 def compile_here(compiler: str, folder: Path) -> Path:
     """Return the program for this machine, made by its own compiler."""
-    return _compile([compiler], ["same_bits.c", "print_bits.c"], folder / "here")
+    return _compile([compiler, *FLAGS], ["same_bits.c", "print_bits.c"], folder / "here")
 
 
 def _compile(compiler: list[str], own: list[str], program: Path) -> Path:
     sources = [*(str(SOURCES / name) for name in own), *map(str, c_runner.core_sources())]
-    command = [*compiler, *FLAGS, f"-I{c_runner.CORE}", f"-I{SOURCES}", *sources, "-lm", "-o", str(program)]
+    command = [*compiler, f"-I{c_runner.CORE}", f"-I{SOURCES}", *sources, "-lm", "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
     return program

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import phasic_models as pm
-from phasic_models.core._core import ffi, lib
+from phasic_models.core.native import ffi, lib
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "c"
 COMPILER = c_runner.find_compiler()
@@ -76,6 +77,17 @@ def compiled(prefix: Path, folder: Path, name: str, *sources: str, static: bool 
         folder / name,
     )
     return folder / name
+
+
+def test_the_stub_for_type_checkers_is_what_the_header_says():
+    """Where it is not: uv run python src/phasic_models/core/build_core.py."""
+    pytest.importorskip("cffi")
+    spec = importlib.util.spec_from_file_location("build_core", c_runner.CORE / "build_core.py")
+    build_core = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build_core)
+    assert build_core.stub() == (c_runner.CORE / "_core.pyi").read_text(encoding="utf-8")
+    named = set(re.findall(r"def (pm_\w+)|^    (PM_\w+): int$", build_core.stub(), re.MULTILINE))
+    assert {a or b for a, b in named} == {name for name in dir(lib) if name != "pm_python_poll"}
 
 
 def machine(state):

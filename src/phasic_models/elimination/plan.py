@@ -212,7 +212,9 @@ class Plan:
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             uniform = self._any.take_uniform()
             try:
-                outs = [out_of(results[name][rows]) if name in results else ffi.NULL for name in ("pdf", "cdf", "sf")]
+                pdf, cdf, sf = (
+                    out_of(results[name][rows]) if name in results else ffi.NULL for name in ("pdf", "cdf", "sf")
+                )
                 return lib.pm_uniform_eval(
                     self._any.plan,
                     ws,
@@ -224,7 +226,9 @@ class Plan:
                     c_times,
                     tol,
                     max_steps,
-                    *outs,
+                    pdf,
+                    cdf,
+                    sf,
                     where,
                 )
             finally:

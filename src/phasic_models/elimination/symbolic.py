@@ -134,11 +134,11 @@ def symbolic(
     check(lib.pm_graph_check(arrays.graph, arrays.sizes, where), where, graph)
     out = ffi.new("pm_symbolic **")
     limits, control = _budget(max_operations, max_memory), new_control()
-    given = [0, 0, ffi.NULL, ffi.NULL]
+    given: tuple[int, int, Any, Any] = (0, 0, ffi.NULL, ffi.NULL)
     if order is not None:
         order = np.ascontiguousarray(order, dtype=np.int32)
         block_ptr = np.ascontiguousarray(block_ptr, dtype=np.int32)
-        given = [order.size, block_ptr.size - 1, into("int32_t[]", order), into("int32_t[]", block_ptr)]
+        given = (order.size, block_ptr.size - 1, into("int32_t[]", order), into("int32_t[]", block_ptr))
 
     def work() -> None:
         status = lib.pm_symbolic_new(arrays.graph, *given, limits, control, out, where)
