@@ -1,5 +1,5 @@
 /*
- * plan.c, workspace.c, moments.c, gradient.c, covariance.c, sweep.c, uniform_grad.c, sample.c: several threads use one plan and one
+ * plan.c, workspace.c, moments.c, gradient.c, covariance.c, uniform_chain.c, density_grad.c, sample.c: several threads use one plan and one
  * sampler at a time, each with scratch of its own. Meant for ThreadSanitizer (c_runner.py --sanitize thread); results are the same bits
  * as those of one thread with any compiler.
  */

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "step.h"
+#include "rows.h"
 #define PM_EXTENDED 0
 #include "number.h"
 

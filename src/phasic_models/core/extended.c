@@ -1,7 +1,7 @@
 /* Kernels and passes in double-double: for the few parameter vectors at which double precision leaves too few digits. */
 #include <math.h>
 
-#include "step.h"
+#include "rows.h"
 
 #define PM_EXTENDED 1
 #define PM_TARGET

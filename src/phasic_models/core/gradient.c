@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "step.h"
+#include "rows.h"
 
 /* A derivative is right to this share of itself; simple differences must do better, since their bound is the coarsest. */
 #define ACCURACY 1e-9

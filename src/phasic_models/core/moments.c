@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "step.h"
+#include "rows.h"
 
 /* Sojourn times are asked for as they are, infinite ones included. */
 static const pm_asked no_sums = {0, NULL, NULL};

@@ -43,7 +43,7 @@ typedef struct pm_part {
 /* Allocates all parts in one block, *memory, to be freed by pm_free_aligned. PM_E_MEMORY, and *memory NULL, if that fails. */
 int pm_alloc_parts(const pm_part *parts, size_t n_parts, double **memory);
 
-/* status.c: fills `where`, which may be NULL. About a parameter vector (theta -1: none), a part of the input, or an argument. */
+/* messages.c: fills `where`, which may be NULL. About a parameter vector (theta -1: none), a part of the input, or an argument. */
 void pm_at(pm_where *where, int32_t kind, int64_t theta, int64_t at, double value);
 void pm_at_part(pm_where *where, int32_t kind, int32_t which, int64_t at, double value);
 /* Returns PM_E_ARGUMENT. number: that of the argument, the first one is 1. */
@@ -190,25 +190,25 @@ typedef struct pm_asked {
     const double *mass;      /* (n_vertices): where the process may be at first; NULL for the starting vertex */
 } pm_asked;
 
-/* Marks of reach.c in ws->seen. */
+/* Marks of absorption.c in ws->seen. */
 #define PM_REACHED 1         /* along positive weights */
 #define PM_LEAVES 2          /* an absorbing vertex can be reached from it */
 #define PM_TRAP 4            /* reached, and in a closed class: visited again and again, for ever */
 #define PM_EARNING 8         /* pm_mark_earning */
 
 /*
- * reach.c: asked of the lanes in which a pivot failed. PM_E_INFINITE if a vertex of a trap has a positive reward, PM_E_OVERFLOW if a
+ * absorption.c: asked of the lanes in which a pivot failed. PM_E_INFINITE if a vertex of a trap has a positive reward, PM_E_OVERFLOW if a
  * pivot has left the range of a double. Otherwise the sums asked for are finite, zero from every vertex of a trap on, and the
  * elimination serves; ws->seen holds the marks of the lane.
  */
 int pm_check_absorption(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, const pm_asked *asked,
                         pm_where *where);
-/* reach.c: needs the weights only. PM_E_UNCERTAIN (where.b: vertex) if a vertex that is reached does not lead to absorption. */
+/* absorption.c: needs the weights only. PM_E_UNCERTAIN (where.at: vertex) if a vertex that is reached does not lead to absorption. */
 int pm_check_certain(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, pm_where *where);
-/* reach.c: after pm_check_absorption; PM_E_INFINITE unless the moments have derivatives by all weights, those of zero included. */
+/* absorption.c: after pm_check_absorption; PM_E_INFINITE unless the moments have derivatives by all weights, those of zero included. */
 int pm_check_derivative(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, const pm_asked *asked,
                         pm_where *where);
-/* reach.c: after pm_check_absorption; marks the vertices of the traps in which a reward, (n_vertices) or NULL for ones, is earned. */
+/* absorption.c: after pm_check_absorption; marks the vertices of the traps in which a reward, (n_vertices) or NULL for ones, is earned. */
 void pm_mark_earning(const pm_plan *plan, pm_workspace *ws, int32_t lane, const double *rewards);
 
 /* A pivot must be finite and have all its digits. */

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "step.h"
+#include "rows.h"
 
 /* Right to this share of itself, or of the square of the mean: what is smaller is zero. */
 #define ACCURACY 1e-9

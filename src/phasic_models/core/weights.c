@@ -1,4 +1,7 @@
-/* Weights at theta: affine forms, then the program over them; and the chain rule back to theta. */
+/*
+ * Weights at theta: affine forms, then the program over them; and the chain rule back to theta. Which lanes are made anew with more
+ * digits follows from each lane alone, so a batch gives the bits of single calls.
+ */
 #include <math.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* sweep.c and uniform.c: closed forms in centre and tails, limits, and reuse of the scratch. */
+/* uniform_chain.c and poisson_mix.c: closed forms in centre and tails, limits, and reuse of the scratch. */
 #include <math.h>
 
 #include "chain.h"

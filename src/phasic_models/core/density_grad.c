@@ -4,7 +4,7 @@
  *
  * Of the derivative, the sweep carries the change of the shape, y, and the derivative of log(mass) apart:
  *     v' = (mass / sum) (y + (slope - sum(y) / sum) v),      sum = sum(v), in the unit of the shape.
- * slope follows from the shares that are absorbed and not from the sums of vectors, so that rounding does not add up in it; see sweep.c.
+ * slope follows from the shares that are absorbed and not from the sums of vectors, so that rounding does not add up in it; see uniform_chain.c.
  */
 #include <math.h>
 #include <string.h>
@@ -344,7 +344,7 @@ static void add(sensitivity *s, double w, int64_t k, double *out) {
 }
 
 /* Mixes the derivatives at one time, from the mode outwards; *enough = 0 if that needs entries that are not stored yet. */
-static void mix(const pm_uniform *u, sensitivity *s, double lambda, double tol, double *out, int *enough) {
+static void mix_at(const pm_uniform *u, sensitivity *s, double lambda, double tol, double *out, int *enough) {
     const int32_t p = s->p;
     const int64_t last = s->steps - 1;
     const int64_t mode = lambda < (double)last ? (int64_t)lambda : last;
@@ -386,7 +386,7 @@ static int at_time(pm_uniform *u, sensitivity *s, double t, double tol, int64_t 
     for (;;) {
         int enough = pm_uniform_try(u, PM_ABSORBED, u->rate * t, tol, out);
         if (enough && s->p > 0) {
-            mix(u, s, u->rate * t, tol, out_grad, &enough);
+            mix_at(u, s, u->rate * t, tol, out_grad, &enough);
         }
         if (pm_stop(u->control, pm_window(u->rate * t) * (s->p + 1))) {
             return PM_E_STOPPED;

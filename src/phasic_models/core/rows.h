@@ -1,6 +1,6 @@
 /* Small steps that moments, covariances and gradients have in common. */
-#ifndef PM_STEP_H
-#define PM_STEP_H
+#ifndef PM_ROWS_H
+#define PM_ROWS_H
 
 #include "pm_internal.h"
 

@@ -1,4 +1,4 @@
-/* uniform_grad.c: closed forms, and differences of the density itself. */
+/* density_grad.c: closed forms, and differences of the density itself. */
 #include <math.h>
 
 #include "chain.h"

@@ -1,4 +1,4 @@
-/* status.c */
+/* messages.c */
 #include <stdio.h>
 #include <string.h>
 

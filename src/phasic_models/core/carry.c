@@ -52,7 +52,7 @@ static double reward_of(const pm_plan *p, const pm_uniform *u, const double *rew
 }
 
 /* A discrete step earns r before it jumps: E[(Y + r)^j] = sum_i C(j, i) r^i E[Y^(j-i)], highest level first, in place. */
-static void earn(const pm_plan *p, const pm_uniform *u, const double *rewards, levels *s) {
+static void add_reward(const pm_plan *p, const pm_uniform *u, const double *rewards, levels *s) {
     for (int32_t j = s->k; j > 0; j--) {
         for (int32_t i = 0; i < u->n; i++) {
             const double r = reward_of(p, u, rewards, i);
@@ -73,7 +73,7 @@ static void step(const pm_plan *p, const pm_uniform *u, const double *rewards, l
     const int32_t n = u->n;
     const double scale = u->rate > 0.0 ? u->rate : 1.0;
     if (p->graph.discrete) {
-        earn(p, u, rewards, s);
+        add_reward(p, u, rewards, s);
     }
     for (int32_t j = s->k; j >= 0; j--) {
         const double *now = s->now + (int64_t)j * n;
@@ -134,7 +134,7 @@ static void add(const pm_uniform *u, levels *s, double weight) {
  * Lets the clock of the uniformized chain ring once in `duration` at least. Rewards are earned between its rings, so a chain that
  * hardly moves, or not at all, would earn nothing otherwise.
  */
-static void quicken(pm_uniform *u, levels *s, double duration) {
+static void raise_rate(pm_uniform *u, levels *s, double duration) {
     const double rate = 1.0 / duration;
     const double slower = u->rate * duration;
     if (!(slower < 1.0 && rate <= DBL_MAX)) {
@@ -266,7 +266,7 @@ int pm_uniform_advance(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const 
             }
         } else {
             if (k > 0) {
-                quicken(u, &s, duration);
+                raise_rate(u, &s, duration);
             }
             status = mix_levels(p, u, rewards, u->rate * duration, max_steps, &s, where);
             if (status == PM_OK) {

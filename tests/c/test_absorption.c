@@ -1,4 +1,4 @@
-/* reach.c: what a zero pivot means. */
+/* absorption.c: what a zero pivot means. */
 #include <math.h>
 
 #include "chain.h"
