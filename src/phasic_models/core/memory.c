@@ -71,26 +71,63 @@ void pm_free_aligned(double *p) {
     }
 }
 
-/* Rounded up so that each array starts on a cache line. */
-static int64_t cut(int64_t count) { return (count + 7) / 8 * 8; }
+/*
+ * Arrays that share a block are kept apart under the address sanitizer, so that it finds an index that leaves its array all the same.
+ */
+#if defined(__SANITIZE_ADDRESS__)
+#define PM_GAP 64
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PM_GAP 64
+#endif
+#endif
+#if defined(PM_GAP)
+#include <sanitizer/asan_interface.h>
+static void forbid(char *p, int64_t bytes) { ASAN_POISON_MEMORY_REGION(p, (size_t)bytes); }
+#else
+#define PM_GAP 0
+static void forbid(char *p, int64_t bytes) {
+    (void)p;
+    (void)bytes;
+}
+#endif
+
+/* Each array starts on a cache line. */
+static int64_t padded(int64_t bytes) { return (bytes + 63) / 64 * 64 + PM_GAP; }
+
+void *pm_take(pm_arena *a, const void *from, int64_t count, size_t size) {
+    if (a->used < 0 || count < 0 || count > (INT64_MAX / 4 - a->used) / 64) {
+        a->used = -1;
+        return NULL;
+    }
+    char *at = a->memory == NULL ? NULL : (char *)a->memory + a->used;
+    const int64_t bytes = count * (int64_t)size;
+    if (at != NULL && from != NULL && bytes > 0) {
+        memcpy(at, from, (size_t)bytes);
+    }
+    if (at != NULL) {
+        forbid(at + bytes, padded(bytes) - bytes);
+    }
+    a->used += padded(bytes);
+    return at;
+}
+
+int pm_arena_make(pm_arena *a) {
+    a->memory = a->used < 0 ? NULL : pm_alloc_aligned((a->used + 7) / 8);
+    a->used = 0;
+    return a->memory == NULL ? PM_E_MEMORY : PM_OK;
+}
 
 int pm_alloc_parts(const pm_part *parts, size_t n_parts, double **memory) {
-    int64_t total = 0;
+    pm_arena a = {NULL, 0};
     *memory = NULL;
     for (size_t i = 0; i < n_parts; i++) {
-        if (parts[i].count < 0 || parts[i].count > INT64_MAX / 64 - total) {
-            return PM_E_MEMORY;
-        }
-        total += cut(parts[i].count);
+        pm_take(&a, NULL, parts[i].count, sizeof(double));
     }
-    *memory = pm_alloc_aligned(total);
-    if (*memory == NULL) {
-        return PM_E_MEMORY;
+    const int status = pm_arena_make(&a);
+    for (size_t i = 0; i < n_parts && status == PM_OK; i++) {
+        *parts[i].array = pm_take(&a, NULL, parts[i].count, sizeof(double));
     }
-    double *next = *memory;
-    for (size_t i = 0; i < n_parts; i++) {
-        *parts[i].array = next;
-        next += cut(parts[i].count);
-    }
-    return PM_OK;
+    *memory = a.memory;
+    return status;
 }

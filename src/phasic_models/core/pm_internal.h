@@ -34,6 +34,19 @@ void pm_free(void *p);
 double *pm_alloc_aligned(int64_t count);
 void pm_free_aligned(double *p);
 
+/*
+ * A block for arrays of any types. They are laid out twice by the same calls of pm_take: first from an arena of zeros, to find the
+ * size, then after pm_arena_make for good. The block is freed by pm_free_aligned.
+ */
+typedef struct pm_arena {
+    double *memory;
+    int64_t used; /* bytes; -1 if there are too many */
+} pm_arena;
+
+/* The next `count` items, a copy of those at `from` unless that is NULL; NULL in the first pass. */
+void *pm_take(pm_arena *arena, const void *from, int64_t count, size_t size);
+int pm_arena_make(pm_arena *arena);
+
 /* Arrays of doubles that are allocated together: each starts on a cache line. */
 typedef struct pm_part {
     double **array;

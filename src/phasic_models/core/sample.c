@@ -8,6 +8,7 @@ struct pm_sampler {
     int32_t *last;      /* by row: the last edge with positive weight, relative to the first; -1 if none */
     double *reward;     /* by row */
     uint8_t *fate;      /* by row: STOPS, EARNS_FOR_EVER, or 0 */
+    double *memory;     /* holds these arrays */
 };
 
 /* A row of a trap: nothing is earned any more, or for ever. */
@@ -15,12 +16,16 @@ enum { STOPS = 1, EARNS_FOR_EVER = 2 };
 
 void pm_sampler_free(pm_sampler *s) {
     if (s != NULL) {
-        pm_free(s->cumulative);
-        pm_free(s->last);
-        pm_free(s->reward);
-        pm_free(s->fate);
+        pm_free_aligned(s->memory);
         pm_free(s);
     }
+}
+
+static void lay_out(pm_arena *a, pm_sampler *s, const pm_plan *p) {
+    s->cumulative = pm_take(a, NULL, p->n_edges, sizeof *s->cumulative);
+    s->last = pm_take(a, NULL, p->pattern.n_rows, sizeof *s->last);
+    s->reward = pm_take(a, NULL, p->pattern.n_rows, sizeof *s->reward);
+    s->fate = pm_take(a, NULL, p->pattern.n_rows, sizeof *s->fate);
 }
 
 int pm_sampler_new(const pm_plan *p, pm_sampler **out) {
@@ -29,14 +34,14 @@ int pm_sampler_new(const pm_plan *p, pm_sampler **out) {
     if (s == NULL) {
         return PM_E_MEMORY;
     }
-    s->cumulative = pm_alloc(p->n_edges, sizeof *s->cumulative);
-    s->last = pm_alloc(p->pattern.n_rows, sizeof *s->last);
-    s->reward = pm_alloc(p->pattern.n_rows, sizeof *s->reward);
-    s->fate = pm_alloc(p->pattern.n_rows, sizeof *s->fate);
-    if (s->cumulative == NULL || s->last == NULL || s->reward == NULL || s->fate == NULL) {
-        pm_sampler_free(s);
+    pm_arena a = {NULL, 0};
+    lay_out(&a, s, p);
+    if (pm_arena_make(&a) != PM_OK) {
+        pm_free(s);
         return PM_E_MEMORY;
     }
+    lay_out(&a, s, p);
+    s->memory = a.memory;
     *out = s;
     return PM_OK;
 }

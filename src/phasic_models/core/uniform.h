@@ -37,6 +37,7 @@ struct pm_uniform {
     double *absorbed;      /* after k jumps, absorption rate */
     double *left;          /* after k jumps, mass not absorbed */
     double *done;          /* after k jumps, mass absorbed */
+    double *memory;        /* holds the arrays above but the three that grow */
     int64_t capacity;
     int64_t steps;         /* entries that are filled */
     double rate;

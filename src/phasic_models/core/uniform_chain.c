@@ -11,25 +11,9 @@
 
 #include "uniform.h"
 
-
 void pm_uniform_free(pm_uniform *u) {
     if (u != NULL) {
-        pm_free(u->row_of);
-        pm_free(u->in_ptr);
-        pm_free(u->in_from);
-        pm_free(u->in_slot);
-        pm_free(u->exit_at);
-        pm_free(u->exit_ptr);
-        pm_free(u->exit_slot);
-        pm_free(u->in_probability);
-        pm_free(u->base);
-        pm_free(u->change);
-        pm_free(u->change_low);
-        pm_free(u->exit_rate);
-        pm_free(u->now);
-        pm_free(u->now_low);
-        pm_free(u->next);
-        pm_free(u->next_low);
+        pm_free_aligned(u->memory);
         pm_free(u->absorbed);
         pm_free(u->left);
         pm_free(u->done);
@@ -37,27 +21,32 @@ void pm_uniform_free(pm_uniform *u) {
     }
 }
 
-static int allocate(pm_uniform *u, const pm_plan *p) {
-    u->row_of = pm_alloc(u->n, sizeof *u->row_of);
-    u->in_ptr = pm_alloc_zero((int64_t)u->n + 2, sizeof *u->in_ptr);
-    u->in_from = pm_alloc(p->n_edges, sizeof *u->in_from);
-    u->in_slot = pm_alloc(p->n_edges, sizeof *u->in_slot);
-    u->exit_at = pm_alloc(u->n, sizeof *u->exit_at);
-    u->exit_ptr = pm_alloc((int64_t)u->n + 1, sizeof *u->exit_ptr);
-    u->exit_slot = pm_alloc(p->n_edges, sizeof *u->exit_slot);
-    u->in_probability = pm_alloc(p->n_edges, sizeof *u->in_probability);
-    u->exit_rate = pm_alloc(u->n, sizeof *u->exit_rate);
+static void lay_out(pm_arena *a, pm_uniform *u, const pm_plan *p) {
+    u->row_of = pm_take(a, NULL, u->n, sizeof *u->row_of);
+    u->in_ptr = pm_take(a, NULL, (int64_t)u->n + 2, sizeof *u->in_ptr);
+    u->in_from = pm_take(a, NULL, p->n_edges, sizeof *u->in_from);
+    u->in_slot = pm_take(a, NULL, p->n_edges, sizeof *u->in_slot);
+    u->exit_at = pm_take(a, NULL, u->n, sizeof *u->exit_at);
+    u->exit_ptr = pm_take(a, NULL, (int64_t)u->n + 1, sizeof *u->exit_ptr);
+    u->exit_slot = pm_take(a, NULL, p->n_edges, sizeof *u->exit_slot);
+    u->in_probability = pm_take(a, NULL, p->n_edges, sizeof *u->in_probability);
+    u->exit_rate = pm_take(a, NULL, u->n, sizeof *u->exit_rate);
     double **by_state[] = {&u->base, &u->change, &u->change_low, &u->now, &u->now_low, &u->next, &u->next_low};
-    int missing = 0;
     for (size_t i = 0; i < sizeof by_state / sizeof by_state[0]; i++) {
-        *by_state[i] = pm_alloc(u->n, sizeof **by_state[i]);
-        missing |= *by_state[i] == NULL;
+        *by_state[i] = pm_take(a, NULL, u->n, sizeof **by_state[i]);
     }
-    return u->row_of == NULL || u->in_ptr == NULL || u->in_from == NULL || u->in_slot == NULL || u->exit_at == NULL
-                   || u->exit_ptr == NULL || u->exit_slot == NULL || u->in_probability == NULL
-                   || u->exit_rate == NULL || missing
-               ? PM_E_MEMORY
-               : PM_OK;
+}
+
+static int allocate(pm_uniform *u, const pm_plan *p) {
+    pm_arena a = {NULL, 0};
+    lay_out(&a, u, p);
+    if (pm_arena_make(&a) != PM_OK) {
+        return PM_E_MEMORY;
+    }
+    lay_out(&a, u, p);
+    u->memory = a.memory;
+    memset(u->in_ptr, 0, ((size_t)u->n + 2) * sizeof *u->in_ptr);
+    return PM_OK;
 }
 
 int pm_uniform_new(const pm_plan *p, pm_uniform **out) {
