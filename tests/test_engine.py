@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
 from phasic_models.core import threads
+from phasic_models.elimination import plan as engine
+from phasic_models.elimination import symbolic as elimination
 from phasic_models.errors import GraphError, ParameterError
-from phasic_models.evaluation import elimination, engine
 from phasic_models.evaluation.arguments import as_float_array
 from phasic_models.graph import Graph
 from phasic_models.statespace.table import WeightTable

@@ -388,7 +388,7 @@ def test_the_same_bits_with_and_without_an_elimination(cases: ModuleType) -> Non
 
 
 def test_a_model_is_eliminated_once(monkeypatch: pytest.MonkeyPatch, cases: ModuleType) -> None:
-    from phasic_models.evaluation import engine
+    from phasic_models.elimination import plan as engine
 
     calls: list[int] = []
     real = engine.symbolic
