@@ -44,7 +44,10 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno
 #: Data races; not to be had together with the address sanitizer.
 THREAD_SANITIZER = ("-fsanitize=thread", "-fno-omit-frame-pointer")
 #: The core asks the tests for its memory, so that they can count it and refuse it, and for the time.
-ALLOCATION = tuple(f"-D{name}=test_{name}" for name in ("malloc", "calloc", "realloc", "free", "timespec_get"))
+_ALLOCATOR = ("malloc", "calloc", "realloc", "free")
+HOOKS = (*(f"-DPM_{name.upper()}=test_{name}" for name in _ALLOCATOR), "-Dtimespec_get=test_timespec_get")
+#: Tests free what the core has allocated, so they go through the same functions.
+SAME_ALLOCATOR = tuple(f"-D{name}=test_{name}" for name in _ALLOCATOR)
 #: Pretends to be a compiler without extensions: no builtins, no kernels for one instruction set.
 PLAIN = ("-include", str(TESTS / "plain.h"))
 
@@ -97,7 +100,7 @@ class Build:
         """Compile the core and what the tests share."""
         support = [path for path in sorted(TESTS.glob("*.c")) if not path.name.startswith("test_")]
         with ThreadPoolExecutor(self.jobs) as pool:
-            core = pool.map(lambda path: self.compile(path, *ALLOCATION), core_sources())
+            core = pool.map(lambda path: self.compile(path, *HOOKS), core_sources())
             shared = pool.map(self.compile, support)
             self.objects = [*core, *shared]
         return self
@@ -105,8 +108,7 @@ class Build:
     def link(self, test: Path) -> Path:
         """Compile and link one test."""
         program = self.folder / test.stem
-        # Tests free what the core has allocated, so they go through the same functions.
-        own = self.compile(test, *ALLOCATION)
+        own = self.compile(test, *SAME_ALLOCATOR)
         command = [self.compiler, *self.flags, str(own), *map(str, self.objects), "-lm", "-pthread", "-o", str(program)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"

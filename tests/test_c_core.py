@@ -36,6 +36,23 @@ def test_threads_under_the_thread_sanitizer(tmp_path):
     assert " 0 failures" in build.run(c_runner.TESTS / "test_threads.c")
 
 
+def test_an_index_that_leaves_its_array_is_seen(build, tmp_path):
+    """Arrays share blocks; the address sanitizer must still find where one ends."""
+    if not build.flags:
+        pytest.skip("needs the sanitizers")
+    program = tmp_path / "test_beyond.c"
+    program.write_text(
+        '#include "chain.h"\n'
+        "int main(void) {\n"
+        "    chain *c = chain_erlang(3, 1.0);\n"
+        "    c->one->x[c->plan->pattern.n_rows] = 1.0;\n"
+        "    return 0;\n"
+        "}\n"
+    )
+    with pytest.raises(AssertionError, match="use-after-poison"):
+        build.run(program)
+
+
 def test_every_source_file_has_a_test():
     tested = " ".join(path.read_text() for path in c_runner.test_sources())
     missing = [path.name for path in c_runner.core_sources() if path.name not in tested and "kernels" not in path.name]

@@ -18,6 +18,18 @@ from phasic_models.graph import Graph
 from phasic_models.statespace.expr import params
 
 CODES = {name: getattr(lib, name) for name in dir(lib) if re.fullmatch(r"PM_(OK|E_[A-Z_]+)", name)}
+#: What pm_core.h says that `at` counts.
+KINDS = {
+    lib.PM_E_ARGUMENT: lib.PM_AT_ARGUMENT,
+    lib.PM_E_INDEX: lib.PM_AT_ARRAY,
+    lib.PM_E_PATTERN: lib.PM_AT_ROW,
+    lib.PM_E_NOT_FINITE: lib.PM_AT_SLOT,
+    lib.PM_E_NEGATIVE: lib.PM_AT_SLOT,
+    lib.PM_E_PROBABILITY: lib.PM_AT_VERTEX,
+    lib.PM_E_INFINITE: lib.PM_AT_VERTEX,
+    lib.PM_E_UNCERTAIN: lib.PM_AT_VERTEX,
+    lib.PM_E_TIME: lib.PM_AT_ENTRY,
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +40,10 @@ def graph():
     return Graph(lambda s: moves[tuple(s.tolist())], ipv=[2, 7], param_names=["a", "b"])
 
 
-def raised(error, graph, code, a=0, b=0, value=0.0, **arrays):
+def raised(error, graph, code, theta_index=0, at=0, value=0.0, which=0, **arrays):
     where = ffi.new("pm_where *")
-    where.a, where.b, where.value = a, b, value
+    where.kind, where.which = KINDS.get(code, lib.PM_AT_NOTHING), which
+    where.theta, where.at, where.value = theta_index, at, value
     with pytest.raises(error) as caught:
         check(code, where, graph, **arrays)
     assert type(caught.value) is error
@@ -81,52 +94,70 @@ def test_memory(graph):
 
 
 def test_index(graph):
-    text = raised(GraphError, graph, lib.PM_E_INDEX, a=3, b=17)
+    text = raised(GraphError, graph, lib.PM_E_INDEX, which=3, at=17)
     assert text == "an index of the graph is out of bounds or out of order (array 3, entry 17)"
 
 
 def test_weights(graph):
     slot = slot_of(graph, 3, 2)
     where = "the transition from state (2, 7) to state (1, 4)"
-    text = raised(ParameterError, graph, lib.PM_E_NEGATIVE, a=1, b=slot, value=-0.5, theta=THETA)
+    text = raised(ParameterError, graph, lib.PM_E_NEGATIVE, theta_index=1, at=slot, value=-0.5, theta=THETA)
     assert text == f"theta[1, 1] (b) is -0.5: the weight of {where} is negative, -0.5 at theta[1] = [ 3.  -0.5]"
-    text = raised(ParameterError, graph, lib.PM_E_NOT_FINITE, a=0, b=slot, value=np.nan, theta=THETA[:1])
+    text = raised(ParameterError, graph, lib.PM_E_NOT_FINITE, theta_index=0, at=slot, value=np.nan, theta=THETA[:1])
     assert text == f"the weight of {where} is nan at theta = [1. 2.]"
     start = slot_of(graph, 0, 3)
-    text = raised(ParameterError, graph, lib.PM_E_NEGATIVE, b=start, value=-1.0)
+    text = raised(ParameterError, graph, lib.PM_E_NEGATIVE, at=start, value=-1.0)
     assert text == "the weight of the transition from the starting vertex to state (2, 7) is negative, -1.0"
 
 
 def test_probabilities(graph):
-    text = raised(ParameterError, graph, lib.PM_E_PROBABILITY, a=0, b=2, value=1.25, theta=THETA)
+    text = raised(ParameterError, graph, lib.PM_E_PROBABILITY, theta_index=0, at=2, value=1.25, theta=THETA)
     assert text == "the jump probabilities out of state (1, 4) sum to 1.25 at theta[0] = [1. 2.], more than 1"
 
 
 def test_infinite(graph):
-    text = raised(InfiniteExpectationError, graph, lib.PM_E_INFINITE, a=1, b=3, theta=THETA)
+    text = raised(InfiniteExpectationError, graph, lib.PM_E_INFINITE, theta_index=1, at=3, theta=THETA)
     assert text.startswith(
         "absorption is not certain at theta[1] = [ 3.  -0.5]: state (2, 7) is reached and never left"
     )
     text = raised(
-        InfiniteExpectationError, graph, lib.PM_E_INFINITE, a=1, b=3, value=lib.PM_INFINITE_REWARD, theta=THETA
+        InfiniteExpectationError,
+        graph,
+        lib.PM_E_INFINITE,
+        theta_index=1,
+        at=3,
+        value=lib.PM_INFINITE_REWARD,
+        theta=THETA,
     )
     assert text.endswith(
         "state (2, 7) is reached and never left for good, and its reward is earned for ever, so the expectation is infinite"
     )
     text = raised(
-        InfiniteExpectationError, graph, lib.PM_E_INFINITE, a=1, b=3, value=lib.PM_INFINITE_IF_ENTERED, theta=THETA
+        InfiniteExpectationError,
+        graph,
+        lib.PM_E_INFINITE,
+        theta_index=1,
+        at=3,
+        value=lib.PM_INFINITE_IF_ENTERED,
+        theta=THETA,
     )
     assert text.startswith("the expectation has no derivative at theta[1]")
     assert text.endswith("state (2, 7) would be reached, and absorption would not be certain")
     text = raised(
-        InfiniteExpectationError, graph, lib.PM_E_INFINITE, a=1, b=3, value=lib.PM_INFINITE_IF_LEFT, theta=THETA
+        InfiniteExpectationError,
+        graph,
+        lib.PM_E_INFINITE,
+        theta_index=1,
+        at=3,
+        value=lib.PM_INFINITE_IF_LEFT,
+        theta=THETA,
     )
     assert text.startswith("the expectation has no derivative at theta[1]")
     assert text.endswith("with a weight that is zero there it would be left, and more would be earned")
 
 
 def test_initial(graph):
-    text = raised(ParameterError, graph, lib.PM_E_INITIAL, a=1, theta=THETA)
+    text = raised(ParameterError, graph, lib.PM_E_INITIAL, theta_index=1, theta=THETA)
     assert text == "the initial probabilities sum to zero at theta[1] = [ 3.  -0.5]"
 
 
@@ -137,12 +168,12 @@ def test_overflow(graph):
 
 def test_times(graph):
     times = np.array([0.0, 1.0, -2.0])
-    text = raised(ParameterError, graph, lib.PM_E_TIME, b=2, value=-2.0, times=times)
+    text = raised(ParameterError, graph, lib.PM_E_TIME, at=2, value=-2.0, times=times)
     assert text == "times[2] is -2.0; it must be 0 or more, and finite"
     text = raised(ParameterError, graph, lib.PM_E_TIME, value=np.nan, times=times[:1])
     assert text == "the time is nan; it must be 0 or more, and finite"
     steps = Graph(lambda s: [((0,), 0.5)] if s[0] else [], ipv=[1], discrete=True)
-    text = raised(ParameterError, steps, lib.PM_E_TIME, b=1, value=0.5, times=times)
+    text = raised(ParameterError, steps, lib.PM_E_TIME, at=1, value=0.5, times=times)
     assert text == "times[1] is 0.5; it must be a whole number of steps, 0 or more"
 
 

@@ -21,6 +21,7 @@ import pytest
 import phasic_models as pm
 from phasic_models import Graph, Model
 from phasic_models.core import stopping, threads
+from phasic_models.elimination.symbolic import BYTES_PER_ENTRY
 from phasic_models.errors import NumericalError, ParameterError, PhasicModelsError
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -311,7 +312,7 @@ def test_an_elimination_above_the_budget_is_refused_with_its_cost(cases: ModuleT
 def test_a_budget_that_is_enough_changes_nothing(cases: ModuleType) -> None:
     graph = cases.random_graph(300, 5)
     free = graph.eliminate(max_operations=None, max_memory=math.inf)
-    bound = graph.eliminate(max_operations=free.operations, max_memory=24 * free.fill)
+    bound = graph.eliminate(max_operations=free.operations, max_memory=BYTES_PER_ENTRY * free.fill)
     assert np.array_equal(free.order, bound.order)
     assert np.array_equal(free.upper_col, bound.upper_col)
     with pytest.raises(NumericalError):

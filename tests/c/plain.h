@@ -1,4 +1,5 @@
 /* Included first of all, this makes the core see a compiler without GNU extensions: the system's headers are done with by then. */
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stddef.h>

@@ -67,7 +67,7 @@ static void the_budget_of_a_graph(void) {
         const int64_t operations = pm_symbolic_operations(c->symbolic);
         const int64_t entries = c->n_lower + c->n_upper;
         pm_symbolic *s = NULL;
-        pm_where where = {-1, -1, -1.0};
+        pm_where where = {0};
         const pm_budget enough = {operations, entries};
         REQUIRE(pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, &enough, NULL, &s, &where) == PM_OK);
         pm_pattern again;
@@ -76,10 +76,10 @@ static void the_budget_of_a_graph(void) {
         pm_symbolic_free(s);
         const pm_budget less_work = {operations - 1, entries};
         CHECK_INT(pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, &less_work, NULL, &s, &where), PM_E_LIMIT);
-        CHECK(s == NULL && where.a == PM_LIMIT_OPERATIONS && where.value >= (double)operations && where.value < 1e6);
+        CHECK(s == NULL && where.kind == PM_AT_COMPONENT && where.which == PM_LIMIT_OPERATIONS && where.value >= (double)operations && where.value < 1e6);
         const pm_budget less_room = {INT64_MAX / 8, entries - 1};
         CHECK_INT(pm_symbolic_new(&c->graph, 0, 0, NULL, NULL, &less_room, NULL, &s, &where), PM_E_LIMIT);
-        CHECK(s == NULL && where.a == PM_LIMIT_ENTRIES && where.value >= (double)entries && where.value < 1e6);
+        CHECK(s == NULL && where.kind == PM_AT_COMPONENT && where.which == PM_LIMIT_ENTRIES && where.value >= (double)entries && where.value < 1e6);
         chain_free(c);
     }
 }

@@ -4,12 +4,9 @@
 static pm_where where;
 
 static int check(chain *c) {
-    pm_at(&where, -1, -1, -1.0);
+    pm_at(&where, -1, -1, -1, -1.0);
     return pm_graph_check(&c->graph, &c->sizes, &where);
 }
-
-/* Array numbers that pm_core.h promises in where.a for PM_E_INDEX. */
-enum { SIZES, EDGE_PTR, EDGE_TARGET, EDGE_SLOT, AFFINE_PTR, AFFINE_PARAM, PROGRAM };
 
 static chain *example(void) {
     chain *c = chain_random(7, 6, 2, 0.5, 3, 0);
@@ -19,7 +16,9 @@ static chain *example(void) {
 
 static void refused(chain *c, int array) {
     CHECK_INT(check(c), PM_E_INDEX);
-    CHECK_INT(where.a, array);
+    CHECK_INT(where.kind, PM_AT_ARRAY);
+    CHECK_INT(where.which, array);
+    CHECK_INT(where.theta, -1);
     CHECK_INT(pm_graph_check(&c->graph, &c->sizes, NULL), PM_E_INDEX);
 }
 
@@ -41,50 +40,50 @@ static void refused64(chain *c, int64_t *entry, int64_t value, int array) {
 
 static void sizes(void) {
     chain *c = example();
-    refused32(c, &c->graph.n_vertices, 0, SIZES);
-    refused32(c, &c->graph.n_vertices, -1, SIZES);
-    refused32(c, &c->graph.n_vertices, INT32_MIN, SIZES);
-    refused32(c, &c->graph.n_vertices, INT32_MAX, SIZES);
-    refused32(c, &c->graph.n_params, -1, SIZES);
-    refused32(c, &c->graph.n_affine, -1, SIZES);
-    refused32(c, &c->graph.n_program, -1, SIZES);
-    refused32(c, &c->graph.n_program, INT32_MAX, SIZES);
-    refused64(c, &c->sizes.n_edges, -1, SIZES);
-    refused64(c, &c->sizes.n_affine_terms, INT64_MIN, SIZES);
+    refused32(c, &c->graph.n_vertices, 0, PM_ARRAY_SIZES);
+    refused32(c, &c->graph.n_vertices, -1, PM_ARRAY_SIZES);
+    refused32(c, &c->graph.n_vertices, INT32_MIN, PM_ARRAY_SIZES);
+    refused32(c, &c->graph.n_vertices, INT32_MAX, PM_ARRAY_SIZES);
+    refused32(c, &c->graph.n_params, -1, PM_ARRAY_SIZES);
+    refused32(c, &c->graph.n_affine, -1, PM_ARRAY_SIZES);
+    refused32(c, &c->graph.n_program, -1, PM_ARRAY_SIZES);
+    refused32(c, &c->graph.n_program, INT32_MAX, PM_ARRAY_SIZES);
+    refused64(c, &c->sizes.n_edges, -1, PM_ARRAY_SIZES);
+    refused64(c, &c->sizes.n_affine_terms, INT64_MIN, PM_ARRAY_SIZES);
     chain_free(c);
 }
 
 static void pointers(void) {
     chain *c = example();
-    refused64(c, &c->edge_ptr[0], 1, EDGE_PTR);
-    refused64(c, &c->edge_ptr[0], -1, EDGE_PTR);
-    refused64(c, &c->edge_ptr[2], c->edge_ptr[1] - 1, EDGE_PTR);
-    refused64(c, &c->edge_ptr[2], INT64_MAX, EDGE_PTR);
-    refused64(c, &c->edge_ptr[2], INT64_MIN, EDGE_PTR);
-    refused64(c, &c->edge_ptr[c->n_vertices], c->n_edges + 1, EDGE_PTR);
-    refused64(c, &c->sizes.n_edges, c->n_edges - 1, EDGE_PTR);
-    refused64(c, &c->sizes.n_edges, c->n_edges + 1, EDGE_PTR);
-    refused64(c, &c->affine_ptr[0], 1, AFFINE_PTR);
-    refused64(c, &c->affine_ptr[3], INT64_MAX, AFFINE_PTR);
-    refused64(c, &c->sizes.n_affine_terms, c->sizes.n_affine_terms + 1, AFFINE_PTR);
+    refused64(c, &c->edge_ptr[0], 1, PM_ARRAY_EDGE_PTR);
+    refused64(c, &c->edge_ptr[0], -1, PM_ARRAY_EDGE_PTR);
+    refused64(c, &c->edge_ptr[2], c->edge_ptr[1] - 1, PM_ARRAY_EDGE_PTR);
+    refused64(c, &c->edge_ptr[2], INT64_MAX, PM_ARRAY_EDGE_PTR);
+    refused64(c, &c->edge_ptr[2], INT64_MIN, PM_ARRAY_EDGE_PTR);
+    refused64(c, &c->edge_ptr[c->n_vertices], c->n_edges + 1, PM_ARRAY_EDGE_PTR);
+    refused64(c, &c->sizes.n_edges, c->n_edges - 1, PM_ARRAY_EDGE_PTR);
+    refused64(c, &c->sizes.n_edges, c->n_edges + 1, PM_ARRAY_EDGE_PTR);
+    refused64(c, &c->affine_ptr[0], 1, PM_ARRAY_AFFINE_PTR);
+    refused64(c, &c->affine_ptr[3], INT64_MAX, PM_ARRAY_AFFINE_PTR);
+    refused64(c, &c->sizes.n_affine_terms, c->sizes.n_affine_terms + 1, PM_ARRAY_AFFINE_PTR);
     chain_free(c);
 }
 
 static void targets(void) {
     chain *c = example();
     for (int32_t e = 0; e < c->n_edges; e++) {
-        refused32(c, &c->edge_target[e], 0, EDGE_TARGET);
-        refused32(c, &c->edge_target[e], -1, EDGE_TARGET);
-        refused32(c, &c->edge_target[e], INT32_MIN, EDGE_TARGET);
-        refused32(c, &c->edge_target[e], c->n_vertices, EDGE_TARGET);
-        refused32(c, &c->edge_target[e], INT32_MAX, EDGE_TARGET);
-        refused32(c, &c->edge_target[e], c->from[e], EDGE_TARGET);
+        refused32(c, &c->edge_target[e], 0, PM_ARRAY_EDGE_TARGET);
+        refused32(c, &c->edge_target[e], -1, PM_ARRAY_EDGE_TARGET);
+        refused32(c, &c->edge_target[e], INT32_MIN, PM_ARRAY_EDGE_TARGET);
+        refused32(c, &c->edge_target[e], c->n_vertices, PM_ARRAY_EDGE_TARGET);
+        refused32(c, &c->edge_target[e], INT32_MAX, PM_ARRAY_EDGE_TARGET);
+        refused32(c, &c->edge_target[e], c->from[e], PM_ARRAY_EDGE_TARGET);
         if (e > 0 && c->from[e] == c->from[e - 1]) {
-            refused32(c, &c->edge_target[e], c->edge_target[e - 1], EDGE_TARGET); /* twice, and out of order */
+            refused32(c, &c->edge_target[e], c->edge_target[e - 1], PM_ARRAY_EDGE_TARGET); /* twice, and out of order */
         }
-        refused32(c, &c->edge_slot[e], -1, EDGE_SLOT);
-        refused32(c, &c->edge_slot[e], c->graph.n_affine, EDGE_SLOT);
-        CHECK_INT(where.b, -1); /* refused32 ended with a good check, which says nothing */
+        refused32(c, &c->edge_slot[e], -1, PM_ARRAY_EDGE_SLOT);
+        refused32(c, &c->edge_slot[e], c->graph.n_affine, PM_ARRAY_EDGE_SLOT);
+        CHECK_INT(where.at, -1); /* refused32 ended with a good check, which says nothing */
     }
     chain_free(c);
 }
@@ -92,8 +91,8 @@ static void targets(void) {
 static void params(void) {
     chain *c = example();
     for (int64_t i = 0; i < c->sizes.n_affine_terms; i++) {
-        refused32(c, &c->affine_param[i], -1, AFFINE_PARAM);
-        refused32(c, &c->affine_param[i], c->n_params, AFFINE_PARAM);
+        refused32(c, &c->affine_param[i], -1, PM_ARRAY_AFFINE_PARAM);
+        refused32(c, &c->affine_param[i], c->n_params, PM_ARRAY_AFFINE_PARAM);
     }
     chain_free(c);
 }
@@ -109,15 +108,15 @@ static void programs(void) {
     c->graph.program_b = b;
     c->edge_slot[2] = c->n_edges + 1;
     CHECK_INT(check(c), PM_OK);
-    refused32(c, &a[0], c->n_edges, PROGRAM); /* itself */
-    refused32(c, &b[0], c->n_edges + 1, PROGRAM);
-    refused32(c, &b[1], -1, PROGRAM);
-    refused32(c, &c->edge_slot[2], c->n_edges + 2, EDGE_SLOT);
+    refused32(c, &a[0], c->n_edges, PM_ARRAY_PROGRAM); /* itself */
+    refused32(c, &b[0], c->n_edges + 1, PM_ARRAY_PROGRAM);
+    refused32(c, &b[1], -1, PM_ARRAY_PROGRAM);
+    refused32(c, &c->edge_slot[2], c->n_edges + 2, PM_ARRAY_EDGE_SLOT);
     op[0] = 0;
-    refused(c, PROGRAM);
+    refused(c, PM_ARRAY_PROGRAM);
     op[0] = 4;
-    refused(c, PROGRAM);
-    CHECK_INT(where.b, 0);
+    refused(c, PM_ARRAY_PROGRAM);
+    CHECK_INT(where.at, 0);
     chain_free(c);
 }
 

@@ -123,7 +123,7 @@ static void overflow(void) {
     pm_where where;
     CHECK_INT(pm_moments(c->plan, c->one, 1, NULL, 3, NULL, out, &where), PM_OK);
     CHECK_INT(pm_moments(c->plan, c->one, 1, NULL, 4, NULL, out, &where), PM_E_OVERFLOW);
-    CHECK(where.a == 0 && where.b == 3);
+    CHECK(where.theta == 0 && where.at == 3);
     chain_free(c);
 }
 

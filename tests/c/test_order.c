@@ -1,9 +1,9 @@
-/* order.c and game.c */
+/* order.c and bit_graph.c */
 #include <stdlib.h>
 
 #include "block.h"
 #include "dissection.h"
-#include "game.h"
+#include "bit_graph.h"
 
 static test_block b;
 static uint8_t filled[BLOCK_MAX][BLOCK_MAX];
@@ -161,17 +161,17 @@ static void removing_step_by_step(void) {
         int32_t order[BLOCK_MAX];
         block_random(&b, &state, n, random_unit(&state) * 0.2);
         random_permutation(&state, n, order);
-        pm_game game;
-        REQUIRE(pm_game_new(&b.block, &game) == PM_OK);
+        pm_bit_graph game;
+        REQUIRE(pm_bit_graph_new(&b.block, &game) == PM_OK);
         int64_t total = 0;
         for (int32_t j = 0; j < n; j++) {
             CHECK_INT(game.remaining, n - j);
-            total += pm_game_cost(&game, order[j]);
-            pm_game_remove(&game, order[j]);
+            total += pm_bit_graph_cost(&game, order[j]);
+            pm_bit_graph_remove(&game, order[j]);
         }
         CHECK_INT(total, block_eliminate(&b, order, filled));
         CHECK_INT(game.remaining, 0);
-        pm_game_release(&game);
+        pm_bit_graph_release(&game);
     }
 }
 

@@ -1,4 +1,4 @@
-/* plan.c: a pattern from anywhere is either refused or right. */
+/* plan.c, plan_arrays.c: a pattern from anywhere is either refused or right. */
 #include <string.h>
 
 #include "chain.h"
@@ -239,7 +239,54 @@ static void the_graph_alone(void) {
     }
 }
 
+/* What the caller does to the arrays afterwards changes nothing. */
+static void the_plan_owns_its_arrays(void) {
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        chain *c = chain_random(seed, 8, 2, 0.5, 3, seed % 2);
+        uint8_t op[2] = {PM_OP_MUL, PM_OP_DIV};
+        int32_t a[2] = {0, 1};
+        int32_t b[2] = {1, 0};
+        c->graph.n_program = 2;
+        c->graph.program_op = op;
+        c->graph.program_a = a;
+        c->graph.program_b = b;
+        c->edge_slot[c->n_edges - 1] = c->n_edges; /* its product with itself would be another */
+        const double theta[3] = {0.3, 0.2, 0.4};
+        const double time = 2.0;
+        double before[3][2];
+        double after[3][2];
+        pm_plan *plan = NULL;
+        pm_workspace *ws = NULL;
+        pm_uniform *u = NULL;
+        copy(c, &d);
+        REQUIRE(try_plan(c, &d, &plan) == PM_OK && pm_workspace_new(plan, 1, &ws) == PM_OK && pm_uniform_new(plan, &u) == PM_OK);
+        for (int i = 0; i < 2; i++) {
+            double (*out)[2] = i == 0 ? before : after;
+            CHECK_INT(pm_moments(plan, ws, 1, theta, 2, NULL, out[0], NULL), PM_OK);
+            CHECK_INT(pm_uniform_eval(plan, ws, u, 1, theta, NULL, 1, &time, 1e-12, 1000, out[1], out[1] + 1, out[2], NULL), PM_OK);
+            out[2][1] = 0.0;
+            memset(&d, 0xff, sizeof d);
+            memset(op, 0xff, sizeof op);
+            memset(a, 0xff, sizeof a);
+            memset(b, 0xff, sizeof b);
+            memset(c->edge_ptr, 0xff, sizeof c->edge_ptr);
+            memset(c->edge_target, 0xff, sizeof c->edge_target);
+            memset(c->edge_slot, 0xff, sizeof c->edge_slot);
+            memset(c->affine_base, 0xff, sizeof c->affine_base);
+            memset(c->affine_ptr, 0xff, sizeof c->affine_ptr);
+            memset(c->affine_param, 0xff, sizeof c->affine_param);
+            memset(c->affine_coef, 0xff, sizeof c->affine_coef);
+        }
+        CHECK(memcmp(before, after, sizeof before) == 0);
+        pm_plan_free(plan);
+        pm_uniform_free(u); /* after the plan, too */
+        pm_workspace_free(ws);
+        chain_free(c);
+    }
+}
+
 int main(void) {
+    RUN(the_plan_owns_its_arrays);
     RUN(the_graph_alone);
     RUN(counts);
     RUN(a_bad_graph_is_refused_first);

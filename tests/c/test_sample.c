@@ -102,7 +102,7 @@ static void refused(void) {
         CHECK_INT(pm_sampler_set(c->plan, c->one, s, theta + i, NULL, &where), status[i]);
         if (theta[i] == 1e-9) {
             CHECK_INT(pm_sampler_draw(c->plan, s, 0, 5, 3, 1000, NULL, draws, &where), PM_E_LIMIT);
-            CHECK_INT(where.b, 5);
+            CHECK_INT(where.at, 5);
         }
     }
     CHECK_INT(pm_sampler_set(c->plan, c->eight, s, theta + 4, NULL, &where), PM_E_ARGUMENT);
@@ -188,7 +188,7 @@ static void without_a_pattern(void) {
     const double theta[] = {0.0, 1e-3};
     pm_where where;
     CHECK_INT(pm_sampler_set(alone, ws, of_graph, theta, rewards, &where), PM_E_UNCERTAIN);
-    CHECK_INT(where.b, 2);
+    CHECK_INT(where.at, 2);
     CHECK_INT(pm_sampler_set(alone, ws, of_graph, theta + 1, rewards, &where), PM_OK);
     static double more[DRAWS];
     REQUIRE(pm_sampler_draw(alone, of_graph, 5, 0, DRAWS, 2, NULL, draws, NULL) == PM_OK);

@@ -1,5 +1,5 @@
 /*
- * plan.c, workspace.c, moments.c, gradient.c, covariance.c, sweep.c, uniform_grad.c, sample.c: several threads use one plan and one
+ * plan.c, workspace.c, moments.c, gradient.c, covariance.c, uniform_chain.c, density_grad.c, sample.c: several threads use one plan and one
  * sampler at a time, each with scratch of its own. Meant for ThreadSanitizer (c_runner.py --sanitize thread); results are the same bits
  * as those of one thread with any compiler.
  */
@@ -47,7 +47,7 @@ static void ask(job *j, pm_workspace *one, pm_workspace *eight, pm_uniform *unif
     a->status[3] = pm_sojourn(c->plan, eight, THETAS, j->theta, a->sojourn[0], NULL);
     a->status[4] = pm_uniform_eval(c->plan, one, uniform, 1, j->theta, NULL, NULL, TIMES, times, 1e-12, 1000000, a->pdf, a->cdf, a->sf, NULL);
     a->status[5] = pm_uniform_grad(c->plan, one, uniform, 1, j->theta, TIMES, times, 1e-12, 1000000, a->density, a->slope[0], NULL);
-    a->status[6] = pm_sampler_draw(c->plan, j->sampler, j->rewards, 17, 0, DRAWS, 1000000, a->draws, NULL);
+    a->status[6] = pm_sampler_draw(c->plan, j->sampler, 17, 0, DRAWS, 1000000, NULL, a->draws, NULL);
     a->status[7] = pm_moments(c->plan, one, THETAS, j->theta, K, j->rewards, a->moments[0], NULL);
 }
 
@@ -84,7 +84,7 @@ static void together(uint64_t seed, int discrete) {
     }
     pm_sampler *sampler = NULL;
     REQUIRE(pm_sampler_new(c->plan, &sampler) == PM_OK);
-    REQUIRE(pm_sampler_set(c->plan, c->one, sampler, theta[0], NULL) == PM_OK);
+    REQUIRE(pm_sampler_set(c->plan, c->one, sampler, theta[0], rewards[0], NULL) == PM_OK);
 
     static job jobs[THREADS + 1];
     pthread_t threads[THREADS];

@@ -75,7 +75,7 @@ static void refused_weights(void) {
     open_program(&p, edge_slot);
     double theta[11][2];
     double out[11][3];
-    pm_where where = {-1, -1, 0.0};
+    pm_where where = {0};
     for (int w = 0; w < 2; w++) {
         for (int bad = 0; bad < 11; bad++) {
             for (int i = 0; i < 11; i++) {
@@ -84,18 +84,18 @@ static void refused_weights(void) {
             }
             theta[bad][0] = 3.0; /* b = -1 */
             CHECK_INT(pm_weights(p.plan, p.ws[w], 11, theta[0], out[0], &where), PM_E_NEGATIVE);
-            CHECK(where.a == bad && where.b == 1 && where.value == -1.0);
+            CHECK(where.theta == bad && where.at == 1 && where.value == -1.0);
             theta[bad][0] = TEST_NAN;
             CHECK_INT(pm_weights(p.plan, p.ws[w], 11, theta[0], out[0], &where), PM_E_NOT_FINITE);
-            CHECK(where.a == bad && where.b == 1 && isnan(where.value));
+            CHECK(where.theta == bad && where.at == 1 && isnan(where.value));
             theta[bad][0] = 1.0;
             theta[bad][1] = TEST_INFINITY;
             CHECK_INT(pm_weights(p.plan, p.ws[w], 11, theta[0], out[0], &where), PM_E_NOT_FINITE);
-            CHECK(where.a == bad);
+            CHECK(where.theta == bad);
             theta[bad][0] = 1e308; /* 1 + 2 x overflows, but the form itself is no weight; the quotient is NaN */
             theta[bad][1] = 1e308;
             CHECK_INT(pm_weights(p.plan, p.ws[w], 11, theta[0], out[0], &where), PM_E_NOT_FINITE);
-            CHECK(where.a == bad && where.b == 5);
+            CHECK(where.theta == bad && where.at == 5);
         }
     }
     close_program(&p);
@@ -214,7 +214,7 @@ static void probabilities_above_one(void) {
     for (int w = 0; w < 2; w++) {
         CHECK_INT(pm_moments(c->plan, ws[w], 2, theta, 1, NULL, out, &where), PM_OK);
         CHECK_INT(pm_moments(c->plan, ws[w], 4, theta, 1, NULL, out, &where), PM_E_PROBABILITY);
-        CHECK(where.a == 2 && where.b == 2 && where.value > 1.0);
+        CHECK(where.theta == 2 && where.at == 2 && where.value > 1.0);
     }
     chain_free(c);
 }

@@ -2,8 +2,6 @@
  * Anchors: for each block of the elimination a vertex through which every path out of it leads, the nearest that is found, or
  * absorption. The same walk that finds dominators (Cooper, Harvey and Kennedy 2001), along the blocks, which have no cycle.
  */
-#include <stdlib.h>
-
 #include "pm_internal.h"
 
 /* Steps of one walk, so that a long graph without a common vertex does not take quadratic time; absorption always serves. */
@@ -40,9 +38,9 @@ int pm_find_anchors(const pm_plan *p, pm_workspace *ws) {
     int32_t *block = ws->block;
     int32_t *anchor = ws->anchor;
     if (depth == NULL || block == NULL || anchor == NULL) {
-        free(depth);
-        free(block);
-        free(anchor);
+        pm_free(depth);
+        pm_free(block);
+        pm_free(anchor);
         ws->block = NULL;
         ws->anchor = NULL;
         return PM_E_MEMORY;
@@ -69,6 +67,6 @@ int pm_find_anchors(const pm_plan *p, pm_workspace *ws) {
             depth[i] = anchor[b] < 0 ? 1 : depth[found] + 1;
         }
     }
-    free(depth);
+    pm_free(depth);
     return PM_OK;
 }

@@ -9,8 +9,8 @@ static int check_probabilities(const pm_plan *p, const pm_workspace *ws, int32_t
     for (int32_t i = 0; i < p->n_transient; i++) {
         for (int32_t l = 0; l < n_lanes; l++) {
             const double total = ws->total[(int64_t)i * lanes + l];
-            if (!(total <= 1.0 + 1e-10)) {
-                pm_at(where, first + l, p->pattern.order[i], total);
+            if (!(total <= PM_LARGEST_PROBABILITY)) {
+                pm_at(where, PM_AT_VERTEX, first + l, p->pattern.order[i], total);
                 return PM_E_PROBABILITY;
             }
         }
@@ -21,7 +21,7 @@ static int check_probabilities(const pm_plan *p, const pm_workspace *ws, int32_t
 int pm_factor_lanes(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n_theta, const double *theta,
                     const pm_asked *asked, int32_t *n_lanes, pm_where *where) {
     if (p->own_order != NULL) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, 1);
     }
     int status = pm_load_theta(p, ws, first, n_theta, theta, where);
     if (status != PM_OK) {

@@ -1,5 +1,4 @@
 /* Censoring: vertices that are not watched are eliminated; what is left is again a chain, on the others. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "uniform.h"
@@ -23,18 +22,18 @@ struct pm_censored {
 
 void pm_censored_free(pm_censored *c) {
     if (c != NULL) {
-        free(c->row_at);
-        free(c->position);
+        pm_free(c->row_at);
+        pm_free(c->position);
         pm_fill_release(&c->fill);
-        free(c->vertices);
-        free(c->edge_ptr);
-        free(c->edge_target);
-        free(c->kept);
-        free(c->exit);
-        free(c->pivot);
-        free(c->acc);
-        free(c->watched);
-        free(c);
+        pm_free(c->vertices);
+        pm_free(c->edge_ptr);
+        pm_free(c->edge_target);
+        pm_free(c->kept);
+        pm_free(c->exit);
+        pm_free(c->pivot);
+        pm_free(c->acc);
+        pm_free(c->watched);
+        pm_free(c);
     }
 }
 
@@ -70,7 +69,7 @@ static void set_positions(const pm_plan *p, const uint8_t *keep, pm_censored *c)
 /* The whole graph as one block, by rows of the plan in the order of positions. */
 static int find_fill(const pm_plan *p, pm_control *control, pm_censored *c, pm_where *where) {
     if (p->n_edges > INT32_MAX) {
-        pm_at(where, PM_LIMIT_EDGES, c->n, (double)p->n_edges);
+        pm_at_part(where, PM_AT_COMPONENT, PM_LIMIT_EDGES, c->n, (double)p->n_edges);
         return PM_E_LIMIT;
     }
     int status = PM_E_MEMORY;
@@ -90,8 +89,8 @@ static int find_fill(const pm_plan *p, pm_control *control, pm_censored *c, pm_w
         const pm_block whole = {0, c->n, row_ptr, row_col};
         status = pm_block_fill(&whole, c->row_at, c->n_removed, NULL, control, &c->fill);
     }
-    free(row_ptr);
-    free(row_col);
+    pm_free(row_ptr);
+    pm_free(row_col);
     return status;
 }
 
@@ -135,7 +134,7 @@ static int set_edges(const pm_plan *p, pm_censored *c) {
 int pm_censored_new(const pm_plan *p, const uint8_t *keep, pm_control *control, pm_censored **out, pm_where *where) {
     *out = NULL;
     if (p->own_order != NULL) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, 1);
     }
     pm_censored *c = pm_alloc_zero(1, sizeof *c);
     if (c == NULL) {
@@ -246,7 +245,7 @@ static int remove_rows(const pm_plan *p, pm_workspace *ws, pm_censored *c, int64
         }
         const int32_t v = p->pattern.order[c->row_at[i]];
         if ((ws->seen[v] & PM_REACHED) && (ws->seen[v] & (PM_TRAP | PM_EARNING)) != PM_TRAP) {
-            pm_at(where, theta_index, v, pivot);
+            pm_at(where, PM_AT_VERTEX, theta_index, v, pivot);
             return PM_E_OVERFLOW;
         }
         c->exit[i] = 1.0;
@@ -270,7 +269,7 @@ static double stay_in(const pm_plan *p, const pm_workspace *ws, const pm_censore
 int pm_censored_weights(const pm_plan *p, pm_workspace *ws, pm_censored *c, int64_t n_theta, const double *theta, double *out,
                         double *stay, pm_where *where) {
     if (ws->lanes != 1) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, 2);
     }
     const pm_asked asked = {0, NULL, NULL};
     const int64_t n_edges = c->edge_ptr[c->n_rows];

@@ -86,11 +86,11 @@ int pm_components(const pm_graph *g, pm_control *control, int32_t *n_rows_out, i
     *n_blocks_out = n_blocks;
     status = PM_OK;
 out:
-    free(index);
-    free(low);
-    free(on_stack);
-    free(stack);
-    free(call);
-    free(next);
+    pm_free(index);
+    pm_free(low);
+    pm_free(on_stack);
+    pm_free(stack);
+    pm_free(call);
+    pm_free(next);
     return status;
 }

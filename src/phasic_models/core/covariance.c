@@ -5,10 +5,9 @@
  * added up from differences along the edges (passes.inc.h), in double precision and then in double-double.
  */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "step.h"
+#include "rows.h"
 #define PM_EXTENDED 0
 #include "number.h"
 
@@ -224,7 +223,7 @@ static int from_differences(const pm_plan *p, pm_workspace *ws, const covariance
     for (int32_t a = 0; a < c->m; a++) {
         pm_scratch_release(&s[a]);
     }
-    free(s);
+    pm_free(s);
     return status;
 }
 
@@ -255,7 +254,7 @@ static int complete(const pm_plan *p, pm_workspace *ws, const covariance *c, int
         status = pm_check_finite(out, m * m, row, where);
     }
     if (status == PM_OK && !good) {
-        pm_at(where, row, 0, 0.0);
+        pm_at(where, PM_AT_NOTHING, row, 0, 0.0);
         status = PM_E_ACCURACY;
     }
     return status;
@@ -264,7 +263,7 @@ static int complete(const pm_plan *p, pm_workspace *ws, const covariance *c, int
 int pm_covariance(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t n_rewards,
                   const double *rewards, double *mean, double *out, pm_where *where) {
     if (n_rewards < 1) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, 6);
     }
     const int64_t m = n_rewards;
     const pm_asked asked = {n_rewards, rewards, NULL};

@@ -226,7 +226,7 @@ PM_TARGET static void PM_NAME(differences)(const pm_plan *p, const pm_workspace 
         PM_NAME(solve_from_anchor)(p, ws, d, b, y);
         PM_NAME(subtract_pairs)(p, d, start, end);
         for (int64_t at = 0; at < (int64_t)(end - start) * PM_N; at++) {
-            d->best[at] = 1.7976931348623157e308;
+            d->best[at] = DBL_MAX;
         }
         for (int32_t q = end - 1; q >= start; q--) {
             PM_NAME(set_row)(d, q - start, zero, no_bound);

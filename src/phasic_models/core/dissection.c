@@ -4,7 +4,6 @@
  */
 #include "dissection.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { LEAF = 32 };
@@ -160,12 +159,12 @@ static void mark(dissection *d, int32_t low, int32_t high) {
 }
 
 static void release(dissection *d) {
-    free(d->ptr);
-    free(d->col);
-    free(d->part);
-    free(d->level);
-    free(d->seen);
-    free(d->queue);
+    pm_free(d->ptr);
+    pm_free(d->col);
+    pm_free(d->part);
+    pm_free(d->level);
+    pm_free(d->seen);
+    pm_free(d->queue);
 }
 
 int pm_dissection_order(const pm_block *block, pm_control *control, int32_t *order) {
@@ -210,7 +209,7 @@ int pm_dissection_order(const pm_block *block, pm_control *control, int32_t *ord
         todo[top++] = b;
     }
 out:
-    free(todo);
+    pm_free(todo);
     release(&d);
     return status;
 }

@@ -2,8 +2,6 @@
  * What an order would cost, without eliminating anything: the fill of the pattern with every edge taken both ways, found by walks
  * in its elimination tree (Liu 1990). Exact where each edge has its reverse, an upper bound elsewhere. Takes time O(fill).
  */
-#include <stdlib.h>
-
 #include "pm_internal.h"
 
 /* Entries after which counting ends: the answer is "at least" then. */
@@ -84,11 +82,11 @@ int pm_estimate(const pm_block *block, const int32_t *order, pm_control *control
     if (status == PM_OK) {
         status = walk(n, ptr, col, parent, mark, count, control, out);
     }
-    free(position);
-    free(ptr);
-    free(col);
-    free(parent);
-    free(mark);
-    free(count);
+    pm_free(position);
+    pm_free(ptr);
+    pm_free(col);
+    pm_free(parent);
+    pm_free(mark);
+    pm_free(count);
     return status;
 }

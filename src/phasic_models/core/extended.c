@@ -1,7 +1,7 @@
 /* Kernels and passes in double-double: for the few parameter vectors at which double precision leaves too few digits. */
 #include <math.h>
 
-#include "step.h"
+#include "rows.h"
 
 #define PM_EXTENDED 1
 #define PM_TARGET
@@ -53,7 +53,7 @@ int pm_extended_factor(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_t
     for (int32_t i = 0; i < p->pattern.n_rows; i++) {
         /* A weight that is zero in one kind of number only: the checks for traps, made in doubles, would not hold. */
         if (more->bad[i] != (((uint32_t)ws->bad[i] >> lane) & 1u)) {
-            pm_at(where, theta_index, 0, 0.0);
+            pm_at(where, PM_AT_NOTHING, theta_index, 0, 0.0);
             return PM_E_ACCURACY;
         }
     }

@@ -2,7 +2,6 @@
  * The fill pattern of a block in a given order, by row merging: row i collects the kept parts of the rows that it eliminates.
  * Only the first n_eliminate positions are eliminated; the rows of the others keep entries on both sides.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "bits.h"
@@ -20,10 +19,7 @@ static int list_push(list *l, int32_t item) {
             return PM_E_MEMORY;
         }
         const int64_t capacity = l->capacity < 32 ? 64 : l->capacity + l->capacity / 2;
-        if ((uint64_t)capacity > (uint64_t)PTRDIFF_MAX / sizeof *l->items) {
-            return PM_E_MEMORY;
-        }
-        int32_t *items = realloc(l->items, (size_t)capacity * sizeof *items);
+        int32_t *items = pm_realloc(l->items, capacity, sizeof *items);
         if (items == NULL) {
             return PM_E_MEMORY;
         }
@@ -35,10 +31,10 @@ static int list_push(list *l, int32_t item) {
 }
 
 void pm_fill_release(pm_fill *f) {
-    free(f->lower_ptr);
-    free(f->lower_col);
-    free(f->upper_ptr);
-    free(f->upper_col);
+    pm_free(f->lower_ptr);
+    pm_free(f->lower_col);
+    pm_free(f->upper_ptr);
+    pm_free(f->upper_col);
     memset(f, 0, sizeof *f);
 }
 
@@ -149,10 +145,10 @@ out:
     if (status != PM_OK) {
         pm_fill_release(&f);
     }
-    free(lower.items);
-    free(upper.items);
-    free(position);
-    free(marks.bits);
-    free(marks.summary);
+    pm_free(lower.items);
+    pm_free(upper.items);
+    pm_free(position);
+    pm_free(marks.bits);
+    pm_free(marks.summary);
     return status;
 }

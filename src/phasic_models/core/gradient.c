@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "step.h"
+#include "rows.h"
 
 /* A derivative is right to this share of itself; simple differences must do better, since their bound is the coarsest. */
 #define ACCURACY 1e-9
@@ -111,7 +111,7 @@ static int differentiate_extended(const pm_plan *p, pm_workspace *ws, int32_t la
             status = pm_check_finite(out, (int64_t)k * p->graph.n_params, row, where);
         }
         if (status == PM_OK && bad >= 0) {
-            pm_at(where, row, bad, out[bad]);
+            pm_at(where, PM_AT_ENTRY, row, bad, out[bad]);
             status = PM_E_ACCURACY;
         }
     }
@@ -155,7 +155,7 @@ static int gradients_of_lanes(const pm_plan *p, pm_workspace *ws, gradient *g, i
 int pm_moments_grad(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
                     double *out, double *out_grad, pm_where *where) {
     if (k < 1 || k > PM_MAX_MOMENT) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, 6);
     }
     const pm_asked asked = {1, rewards, NULL};
     const int64_t width = (int64_t)k * p->graph.n_params;

@@ -1,6 +1,10 @@
 /*
  * The numeric kernels, for PM_N lanes, compiled once per instruction set: define PM_N, PM_NAME(x) and PM_TARGET, then include.
  * Each lane does the same operations in the same order whatever the instruction set, so results agree to the last bit.
+ *
+ * The orders below are promised (docs/engine.md): edges of a row as they are stored; earlier and later rows ascending; each update one
+ * product and one sum; a pivot is the rate out of the block, then later entries ascending; division last. Loops over lanes may be
+ * changed freely, since lanes do not meet.
  */
 
 #include "number.h"

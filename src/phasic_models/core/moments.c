@@ -1,9 +1,8 @@
 /* Raw and joint moments, and expected sojourn times. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "step.h"
+#include "rows.h"
 
 /* Sojourn times are asked for as they are, infinite ones included. */
 static const pm_asked no_sums = {0, NULL, NULL};
@@ -28,7 +27,7 @@ static void read_moments(const pm_plan *p, const pm_workspace *ws, int32_t k, co
 static int moments(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
                    const double *mass, double *out, double *by_vertex, pm_where *where) {
     if (k < 1 || k > PM_MAX_MOMENT) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, 6);
     }
     const pm_asked asked = {1, rewards, mass};
     const int64_t width = by_vertex == NULL ? k : (int64_t)k * p->graph.n_vertices;
@@ -107,7 +106,7 @@ static void joint_of_lanes(const pm_plan *p, pm_workspace *ws, int32_t k, const 
 int pm_joint_moment(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, int32_t k, const double *rewards,
                     double *out, pm_where *where) {
     if (k < 1 || k > PM_MAX_JOINT) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, 6);
     }
     const int64_t size = (int64_t)p->pattern.n_rows * ws->lanes;
     const int64_t sets = (int64_t)1 << k;

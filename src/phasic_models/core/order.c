@@ -2,18 +2,17 @@
  * The order in which a block is eliminated. No single rule wins, so several are tried on the pattern alone and the cheapest is
  * kept; ties go to the lower number, so the choice depends on the block only.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "bits.h"
 #include "dissection.h"
-#include "game.h"
+#include "bit_graph.h"
 #include "pm_internal.h"
 
 /* Greedy: the vertex with the fewest new pairs first (Markowitz 1957). Stops above `limit` operations. */
 static int least_fill(const pm_block *block, int64_t limit, pm_control *control, int32_t *order, int64_t *operations) {
-    pm_game game;
-    int status = pm_game_new(block, &game);
+    pm_bit_graph game;
+    int status = pm_bit_graph_new(block, &game);
     if (status != PM_OK) {
         return status;
     }
@@ -21,7 +20,7 @@ static int least_fill(const pm_block *block, int64_t limit, pm_control *control,
     int64_t total = 0;
     int32_t *left = pm_alloc(n, sizeof *left);
     if (left == NULL) {
-        pm_game_release(&game);
+        pm_bit_graph_release(&game);
         return PM_E_MEMORY;
     }
     for (int32_t i = 0; i < n; i++) {
@@ -53,7 +52,7 @@ static int least_fill(const pm_block *block, int64_t limit, pm_control *control,
             break;
         }
         const int32_t v = left[best];
-        total += pm_game_cost(&game, v);
+        total += pm_bit_graph_cost(&game, v);
         if (total > limit) {
             status = PM_E_LIMIT;
             break;
@@ -62,13 +61,13 @@ static int least_fill(const pm_block *block, int64_t limit, pm_control *control,
             status = PM_E_STOPPED;
             break;
         }
-        pm_game_remove(&game, v);
+        pm_bit_graph_remove(&game, v);
         memmove(left + best, left + best + 1, (size_t)(game.remaining - best) * sizeof *left);
         order[done++] = v;
     }
     *operations = total;
-    free(left);
-    pm_game_release(&game);
+    pm_free(left);
+    pm_bit_graph_release(&game);
     return status;
 }
 
@@ -101,7 +100,7 @@ static void reverse(int32_t *order, int32_t n) {
 /* Cost of a given order, or PM_E_LIMIT above the limits. */
 static int dry_run(const pm_block *block, const int32_t *order, const pm_budget *limits, pm_control *control, int64_t *operations) {
     pm_stage(control, PM_STAGE_TRIAL, block->n);
-    if (block->n > PM_GAME_MAX) {
+    if (block->n > PM_BIT_GRAPH_MAX) {
         pm_fill fill;
         const int status = pm_block_fill(block, order, block->n, limits, control, &fill);
         if (status == PM_OK) {
@@ -110,8 +109,8 @@ static int dry_run(const pm_block *block, const int32_t *order, const pm_budget 
         }
         return status;
     }
-    pm_game game;
-    int status = pm_game_new(block, &game);
+    pm_bit_graph game;
+    int status = pm_bit_graph_new(block, &game);
     if (status != PM_OK) {
         return status;
     }
@@ -123,10 +122,10 @@ static int dry_run(const pm_block *block, const int32_t *order, const pm_budget 
             status = PM_E_STOPPED;
             break;
         }
-        total += pm_game_cost(&game, v);
-        pm_game_remove(&game, v);
+        total += pm_bit_graph_cost(&game, v);
+        pm_bit_graph_remove(&game, v);
     }
-    pm_game_release(&game);
+    pm_bit_graph_release(&game);
     *operations = total;
     return status != PM_OK ? status : total <= limits->operations ? PM_OK : PM_E_LIMIT;
 }
@@ -146,7 +145,7 @@ static int make_candidates(const pm_block *block, pm_control *control, candidate
         return PM_E_MEMORY;
     }
     breadth_first(block, seen, c->orders);
-    free(seen);
+    pm_free(seen);
     memcpy(c->orders + n, c->orders, n * sizeof *c->orders);
     reverse(c->orders + n, block->n);
     c->last = PM_ORDER_REVERSE_BFS;
@@ -217,20 +216,20 @@ static int try_candidates(const pm_block *block, const pm_budget *budget, pm_con
     }
     int status = make_candidates(block, control, &c);
     /* Dry runs of large blocks would cost as much as the elimination, so those that are sure to keep the budget are told first. */
-    if (status == PM_OK && block->n > PM_GAME_MAX) {
+    if (status == PM_OK && block->n > PM_BIT_GRAPH_MAX) {
         status = estimate_all(block, budget, control, &c);
     }
     if (status == PM_OK) {
         status = cheapest(block, &c, budget, control, best, order, kind);
     }
     if (status == PM_OK && *kind == PM_ORDER_TRIVIAL) {
-        if (block->n <= PM_GAME_MAX) {
+        if (block->n <= PM_BIT_GRAPH_MAX) {
             status = estimate_all(block, budget, control, &c);
         }
         *cost = c.cost;
         status = status == PM_OK ? PM_E_LIMIT : status;
     }
-    free(c.orders);
+    pm_free(c.orders);
     return status;
 }
 
@@ -247,7 +246,7 @@ int pm_block_order(const pm_block *block, const pm_budget *budget, pm_control *c
         *kind = n == 1 ? PM_ORDER_TRIVIAL : PM_ORDER_LEAST_FILL;
         return PM_OK;
     }
-    if (n <= PM_GAME_MAX) {
+    if (n <= PM_BIT_GRAPH_MAX) {
         int64_t operations = 0;
         const int status = least_fill(block, best - 1, control, order, &operations);
         if (status == PM_OK) {

@@ -1,7 +1,7 @@
 /* The passes of moments and gradients in double precision, and the choice between both precisions. */
 #include <math.h>
 
-#include "step.h"
+#include "rows.h"
 
 #define PM_EXTENDED 0
 #define PM_NAME(x) x##_double

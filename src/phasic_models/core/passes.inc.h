@@ -2,6 +2,9 @@
  * What moments, gradients and covariances are made of, for either kind of number (number.h): weights, one pass from the end of the
  * chain to its start for each moment, one from the start to the end for each adjoint, and what both say of each edge.
  * Define PM_NAME(x) and include. All end early when stopped: see pm_stopped.
+ *
+ * The order of each sum is promised (docs/engine.md): rows ascending, in each its edges as they are stored, coefficients as stored,
+ * moments from low to high. What `weights` does is that of docs/format.md, so a document's reader gets the same weights.
  */
 #include "number.h"
 

@@ -1,26 +1,19 @@
 /* A plan: graph and pattern, checked against each other, with the derived arrays that evaluation needs. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "pm_internal.h"
 
 void pm_plan_free(pm_plan *p) {
     if (p != NULL) {
-        free(p->position);
-        free(p->edge_row);
-        free(p->dense_from);
-        free(p->edge_start);
-        free(p->edge_end);
-        free(p->slot_used);
-        free(p->own_order);
-        free(p);
+        pm_free_aligned(p->memory);
+        pm_free(p);
     }
 }
 
 int64_t pm_plan_operations(const pm_plan *p) { return p->operations; }
 
 static int bad_pattern(pm_where *where, int64_t row) {
-    pm_at(where, row, 0, 0.0);
+    pm_at_part(where, PM_AT_ROW, 0, row, 0.0);
     return PM_E_PATTERN;
 }
 
@@ -64,20 +57,10 @@ static int set_positions(pm_plan *p, pm_where *where) {
     return PM_OK;
 }
 
-static int check_blocks(const pm_plan *p, pm_where *where) {
-    const pm_pattern *s = &p->pattern;
-    const int sound = s->n_blocks >= 1 && s->n_blocks <= s->n_rows && s->block_ptr[0] == 0 && s->block_ptr[s->n_blocks] == s->n_rows;
-    return sound ? PM_OK : bad_pattern(where, s->n_rows);
-}
-
 /* Rows of a plan without a pattern: the vertices as they come, the starting vertex last. */
 static int number_rows(pm_plan *p, pm_where *where) {
     const pm_graph *g = &p->graph;
     int32_t rows = 0;
-    p->own_order = pm_alloc(g->n_vertices, sizeof *p->own_order);
-    if (p->own_order == NULL) {
-        return PM_E_MEMORY;
-    }
     if (g->edge_ptr[1] == 0) {
         return bad_pattern(where, 0);
     }
@@ -88,7 +71,6 @@ static int number_rows(pm_plan *p, pm_where *where) {
     }
     p->own_order[rows++] = 0;
     p->pattern.n_rows = rows;
-    p->pattern.order = p->own_order;
     return PM_OK;
 }
 
@@ -173,17 +155,51 @@ static int check_pattern(pm_plan *p, pm_control *control, pm_where *where) {
             status = check_row(p, i, start, end, stamp, control, where);
         }
     }
-    free(stamp);
+    pm_free(stamp);
+    return status;
+}
+
+/* What the sizes of the arrays follow from, before anything is read. */
+static int check_sizes(const pm_graph *graph, const pm_pattern *pattern, int64_t n_lower, int64_t n_upper, pm_where *where) {
+    if (n_lower < 0 || n_upper < 0 || (pattern == NULL && n_lower + n_upper != 0)) {
+        return bad_pattern(where, 0);
+    }
+    if (pattern == NULL) {
+        return PM_OK;
+    }
+    const int32_t n = pattern->n_rows;
+    const int sound = n >= 1 && n <= graph->n_vertices && pattern->n_blocks >= 1 && pattern->n_blocks <= n
+                      && pattern->lower_ptr[n] == n_lower && pattern->upper_ptr[n] == n_upper;
+    return sound ? PM_OK : bad_pattern(where, n);
+}
+
+/* The copies, which nobody else can change any more. */
+static int check_copies(pm_plan *p, const pm_graph_sizes *sizes, pm_control *control, pm_where *where) {
+    const pm_pattern *s = &p->pattern;
+    int status = pm_graph_check(&p->graph, sizes, where);
+    if (status == PM_OK && p->own_order != NULL) {
+        status = number_rows(p, where);
+    }
+    if (status == PM_OK) {
+        p->n_transient = s->n_rows - 1;
+        status = set_positions(p, where);
+    }
+    if (status == PM_OK && p->own_order == NULL) {
+        if (s->block_ptr[0] != 0 || s->block_ptr[s->n_blocks] != s->n_rows) {
+            return bad_pattern(where, s->n_rows);
+        }
+        status = check_pattern(p, control, where);
+    }
     return status;
 }
 
 int pm_plan_new(const pm_graph *graph, const pm_graph_sizes *sizes, const pm_pattern *pattern, int64_t n_lower, int64_t n_upper,
                 pm_control *control, pm_plan **out, pm_where *where) {
     *out = NULL;
-    if (n_lower < 0 || n_upper < 0 || (pattern == NULL && n_lower + n_upper != 0)) {
-        return bad_pattern(where, 0);
+    int status = pm_graph_check_sizes(graph, sizes, where);
+    if (status == PM_OK) {
+        status = check_sizes(graph, pattern, n_lower, n_upper, where);
     }
-    int status = pm_graph_check(graph, sizes, where);
     if (status != PM_OK) {
         return status;
     }
@@ -192,48 +208,21 @@ int pm_plan_new(const pm_graph *graph, const pm_graph_sizes *sizes, const pm_pat
         return PM_E_MEMORY;
     }
     p->graph = *graph;
+    if (pattern != NULL) {
+        p->pattern = *pattern;
+    }
     p->n_edges = sizes->n_edges;
     p->n_lower = n_lower;
     p->n_upper = n_upper;
     p->n_slots = graph->n_affine + graph->n_program;
-    if (pattern == NULL) {
-        status = number_rows(p, where);
-        if (status != PM_OK) {
-            goto out;
-        }
-    } else {
-        p->pattern = *pattern;
+    status = pm_plan_arrays(p, graph, sizes, pattern);
+    if (status == PM_OK) {
+        status = check_copies(p, sizes, control, where);
     }
-    /* n_rows comes from the caller: no array may be sized by it before it is known to be at most n_vertices. */
-    const int32_t n_rows = p->pattern.n_rows;
-    if (n_rows < 1 || n_rows > graph->n_vertices) {
-        status = bad_pattern(where, n_rows);
-        goto out;
-    }
-    p->n_transient = n_rows - 1;
-    p->position = pm_alloc(graph->n_vertices, sizeof *p->position);
-    p->edge_row = pm_alloc(p->n_edges, sizeof *p->edge_row);
-    p->dense_from = pm_alloc(n_rows, sizeof *p->dense_from);
-    p->edge_start = pm_alloc(n_rows, sizeof *p->edge_start);
-    p->edge_end = pm_alloc(n_rows, sizeof *p->edge_end);
-    p->slot_used = pm_alloc_zero(p->n_slots, sizeof *p->slot_used);
-    if (p->position == NULL || p->edge_row == NULL || p->dense_from == NULL || p->edge_start == NULL || p->edge_end == NULL
-        || p->slot_used == NULL) {
-        status = PM_E_MEMORY;
-        goto out;
-    }
-    status = set_positions(p, where);
-    if (status == PM_OK && pattern != NULL) {
-        status = check_blocks(p, where);
-        if (status == PM_OK) {
-            status = check_pattern(p, control, where);
-        }
-    }
-out:
     if (status != PM_OK) {
         pm_plan_free(p);
-        p = NULL;
+        return status;
     }
     *out = p;
-    return status;
+    return PM_OK;
 }

@@ -2,12 +2,21 @@
 #ifndef PM_INTERNAL_H
 #define PM_INTERNAL_H
 
+#include <float.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "pm_core.h"
 
+/* Doubles must be rounded to double after each operation: no x87 unit, no reassociation. */
+#if defined(__FAST_MATH__) || (defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 1)
+#error "the core needs IEEE-754 doubles: no -ffast-math; on 32-bit x86 -msse2 -mfpmath=sse"
+#endif
+
 #define PM_LANES 8
+
+/* To this, and no more, jump probabilities of a vertex may sum. PROBABILITY_SLACK in statespace/canonical.py is the same. */
+#define PM_LARGEST_PROBABILITY (1.0 + 1e-10)
 
 #if defined(_MSC_VER)
 #define PM_RESTRICT __restrict
@@ -18,9 +27,25 @@
 /* calloc-like helpers that return NULL on overflow as well as on exhaustion. Size 0 gives a valid pointer. */
 void *pm_alloc(int64_t count, size_t size);
 void *pm_alloc_zero(int64_t count, size_t size);
+/* p stays allocated where NULL is returned. */
+void *pm_realloc(void *p, int64_t count, size_t size);
+void pm_free(void *p);
 /* 64-byte aligned doubles, for the lanes; freed by pm_free_aligned. */
 double *pm_alloc_aligned(int64_t count);
 void pm_free_aligned(double *p);
+
+/*
+ * A block for arrays of any types. They are laid out twice by the same calls of pm_take: first from an arena of zeros, to find the
+ * size, then after pm_arena_make for good. The block is freed by pm_free_aligned.
+ */
+typedef struct pm_arena {
+    double *memory;
+    int64_t used; /* bytes; -1 if there are too many */
+} pm_arena;
+
+/* The next `count` items, a copy of those at `from` unless that is NULL; NULL in the first pass. */
+void *pm_take(pm_arena *arena, const void *from, int64_t count, size_t size);
+int pm_arena_make(pm_arena *arena);
 
 /* Arrays of doubles that are allocated together: each starts on a cache line. */
 typedef struct pm_part {
@@ -31,7 +56,11 @@ typedef struct pm_part {
 /* Allocates all parts in one block, *memory, to be freed by pm_free_aligned. PM_E_MEMORY, and *memory NULL, if that fails. */
 int pm_alloc_parts(const pm_part *parts, size_t n_parts, double **memory);
 
-void pm_at(pm_where *where, int64_t a, int64_t b, double value);
+/* messages.c: fills `where`, which may be NULL. About a parameter vector (theta -1: none), a part of the input, or an argument. */
+void pm_at(pm_where *where, int32_t kind, int64_t theta, int64_t at, double value);
+void pm_at_part(pm_where *where, int32_t kind, int32_t which, int64_t at, double value);
+/* Returns PM_E_ARGUMENT. number: that of the argument, the first one is 1. */
+int pm_bad_argument(pm_where *where, int32_t number);
 
 /* stop.c: asked when the credit is used up. */
 int pm_poll(pm_control *control);
@@ -118,7 +147,13 @@ struct pm_plan {
     int64_t *edge_end;
     uint8_t *slot_used;      /* slot is the weight of an edge */
     int32_t *own_order;      /* without a pattern: transient vertices as they come, the starting vertex last; else NULL */
+    double *memory;          /* holds all of these arrays, and those of graph and pattern */
 };
+
+/* graph.c: whether the numbers of a graph are possible, and the lengths of its arrays what the last pointers say. */
+int pm_graph_check_sizes(const pm_graph *graph, const pm_graph_sizes *sizes, pm_where *where);
+/* plan_arrays.c: copies the arrays of graph and pattern (NULL: none) and makes room for those that are derived. */
+int pm_plan_arrays(pm_plan *plan, const pm_graph *graph, const pm_graph_sizes *sizes, const pm_pattern *pattern);
 
 /*
  * Lane-interleaved arrays: entry i of lane l stands at [i * lanes + l].
@@ -171,29 +206,29 @@ typedef struct pm_asked {
     const double *mass;      /* (n_vertices): where the process may be at first; NULL for the starting vertex */
 } pm_asked;
 
-/* Marks of reach.c in ws->seen. */
+/* Marks of absorption.c in ws->seen. */
 #define PM_REACHED 1         /* along positive weights */
 #define PM_LEAVES 2          /* an absorbing vertex can be reached from it */
 #define PM_TRAP 4            /* reached, and in a closed class: visited again and again, for ever */
 #define PM_EARNING 8         /* pm_mark_earning */
 
 /*
- * reach.c: asked of the lanes in which a pivot failed. PM_E_INFINITE if a vertex of a trap has a positive reward, PM_E_OVERFLOW if a
+ * absorption.c: asked of the lanes in which a pivot failed. PM_E_INFINITE if a vertex of a trap has a positive reward, PM_E_OVERFLOW if a
  * pivot has left the range of a double. Otherwise the sums asked for are finite, zero from every vertex of a trap on, and the
  * elimination serves; ws->seen holds the marks of the lane.
  */
 int pm_check_absorption(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, const pm_asked *asked,
                         pm_where *where);
-/* reach.c: needs the weights only. PM_E_UNCERTAIN (where.b: vertex) if a vertex that is reached does not lead to absorption. */
+/* absorption.c: needs the weights only. PM_E_UNCERTAIN (where.at: vertex) if a vertex that is reached does not lead to absorption. */
 int pm_check_certain(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, pm_where *where);
-/* reach.c: after pm_check_absorption; PM_E_INFINITE unless the moments have derivatives by all weights, those of zero included. */
+/* absorption.c: after pm_check_absorption; PM_E_INFINITE unless the moments have derivatives by all weights, those of zero included. */
 int pm_check_derivative(const pm_plan *plan, pm_workspace *ws, int32_t lane, int64_t theta_index, const pm_asked *asked,
                         pm_where *where);
-/* reach.c: after pm_check_absorption; marks the vertices of the traps in which a reward, (n_vertices) or NULL for ones, is earned. */
+/* absorption.c: after pm_check_absorption; marks the vertices of the traps in which a reward, (n_vertices) or NULL for ones, is earned. */
 void pm_mark_earning(const pm_plan *plan, pm_workspace *ws, int32_t lane, const double *rewards);
 
 /* A pivot must be finite and have all its digits. */
-#define PM_USABLE(pivot) ((pivot) >= 2.2250738585072014e-308 && (pivot) <= 1.7976931348623157e308)
+#define PM_USABLE(pivot) ((pivot) >= DBL_MIN && (pivot) <= DBL_MAX)
 
 /*
  * Differences of a solution along the edges (differences.inc.h), by workspace: arrays of its numbers, and of doubles for the bounds.

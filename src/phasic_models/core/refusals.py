@@ -79,7 +79,7 @@ def _negative_text(graph: ChainView, theta: Floats | None, row: int) -> str:
 
 def theta_text(theta: Floats | None, row: int) -> str:
     """Say where in the batch something happened; empty if there are no parameters."""
-    if theta is None or theta.shape[1] == 0:
+    if theta is None or theta.shape[1] == 0 or row < 0:
         return ""
     at = f"theta[{row}] = " if theta.shape[0] > 1 else "theta = "
     return f" at {at}{np.array2string(theta[row], max_line_width=1000, threshold=8)}"
@@ -112,6 +112,24 @@ def check_earned(graph: ChainView, theta: Floats, sojourn: Floats, rewards: Floa
         raise InfiniteExpectationError(text)
 
 
+def _place(where: Any, graph: ChainView, times: Floats | None) -> str:
+    """Say what `where` points at; empty if at nothing that has a name."""
+    at = int(where.at)
+    if where.kind == lib.PM_AT_SLOT:
+        return _slot_text(graph, at)
+    if where.kind == lib.PM_AT_VERTEX:
+        return _state_text(graph, at)
+    if where.kind == lib.PM_AT_ARRAY:
+        return f"array {where.which}, entry {at}"
+    if where.kind == lib.PM_AT_ARGUMENT:
+        return f"argument {at}"
+    if where.kind == lib.PM_AT_ROW:
+        return f"position {at}"
+    if where.kind == lib.PM_AT_ENTRY:
+        return f"times[{at}]" if times is None or times.size > 1 else "the time"
+    return ""
+
+
 def check(status: int, where: Any, graph: ChainView, theta: Floats | None = None, times: Floats | None = None) -> None:
     """Raise the exception of a status code.
 
@@ -131,30 +149,27 @@ def check(status: int, where: Any, graph: ChainView, theta: Floats | None = None
         raise MemoryError(f"out of memory for a model of {graph.vertices_length()} vertices")
     if where is None:
         raise PhasicModelsError(message)
-    a, b, value = int(where.a), int(where.b), float(where.value)
-    at = theta_text(theta, a)
+    row, value = int(where.theta), float(where.value)
+    at, place = theta_text(theta, row), _place(where, graph, times)
     if status == lib.PM_E_INDEX:
-        raise GraphError(f"{message} (array {a}, entry {b})")
+        raise GraphError(f"{message} ({place})")
     if status == lib.PM_E_NOT_FINITE:
-        raise ParameterError(f"the weight of {_slot_text(graph, b)} is {value}{at}")
+        raise ParameterError(f"the weight of {place} is {value}{at}")
     if status == lib.PM_E_NEGATIVE:
-        raise ParameterError(
-            f"{_negative_text(graph, theta, a)}the weight of {_slot_text(graph, b)} is negative, {value}{at}"
-        )
+        raise ParameterError(f"{_negative_text(graph, theta, row)}the weight of {place} is negative, {value}{at}")
     if status == lib.PM_E_PROBABILITY:
-        raise ParameterError(f"the jump probabilities out of {_state_text(graph, b)} sum to {value}{at}, more than 1")
+        raise ParameterError(f"the jump probabilities out of {place} sum to {value}{at}, more than 1")
     if status == lib.PM_E_INFINITE:
-        raise InfiniteExpectationError(_infinite_text(_state_text(graph, b), at, value))
+        raise InfiniteExpectationError(_infinite_text(place, at, value))
     if status == lib.PM_E_INITIAL:
         raise ParameterError(f"the initial probabilities sum to zero{at}")
     if status == lib.PM_E_OVERFLOW:
         raise NumericalError(f"{message}{at}")
     if status == lib.PM_E_ACCURACY:
-        raise NumericalError(f"{message}{at}: of result {b} too little is left, {value}")
+        raise NumericalError(f"{message}{at}: of result {where.at} too little is left, {value}")
     if status == lib.PM_E_TIME:
         rule = "a whole number of steps, 0 or more" if graph.discrete else "0 or more, and finite"
-        entry = f"times[{b}]" if times is None or times.size > 1 else "the time"
-        raise ParameterError(f"{entry} is {value}; it must be {rule}")
+        raise ParameterError(f"{place} is {value}; it must be {rule}")
     if status == lib.PM_E_LIMIT:
         raise NumericalError(f"uniformization would need {value:.3g} steps{at}, more than max_steps allows")
-    raise ParameterError(message)
+    raise ParameterError(f"{message} ({place})" if place else message)

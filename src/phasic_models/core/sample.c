@@ -1,6 +1,5 @@
 /* Draws by simulating the jump chain: exact, one jump after the other. */
 #include <math.h>
-#include <stdlib.h>
 
 #include "pm_internal.h"
 
@@ -9,6 +8,7 @@ struct pm_sampler {
     int32_t *last;      /* by row: the last edge with positive weight, relative to the first; -1 if none */
     double *reward;     /* by row */
     uint8_t *fate;      /* by row: STOPS, EARNS_FOR_EVER, or 0 */
+    double *memory;     /* holds these arrays */
 };
 
 /* A row of a trap: nothing is earned any more, or for ever. */
@@ -16,12 +16,16 @@ enum { STOPS = 1, EARNS_FOR_EVER = 2 };
 
 void pm_sampler_free(pm_sampler *s) {
     if (s != NULL) {
-        free(s->cumulative);
-        free(s->last);
-        free(s->reward);
-        free(s->fate);
-        free(s);
+        pm_free_aligned(s->memory);
+        pm_free(s);
     }
+}
+
+static void lay_out(pm_arena *a, pm_sampler *s, const pm_plan *p) {
+    s->cumulative = pm_take(a, NULL, p->n_edges, sizeof *s->cumulative);
+    s->last = pm_take(a, NULL, p->pattern.n_rows, sizeof *s->last);
+    s->reward = pm_take(a, NULL, p->pattern.n_rows, sizeof *s->reward);
+    s->fate = pm_take(a, NULL, p->pattern.n_rows, sizeof *s->fate);
 }
 
 int pm_sampler_new(const pm_plan *p, pm_sampler **out) {
@@ -30,14 +34,14 @@ int pm_sampler_new(const pm_plan *p, pm_sampler **out) {
     if (s == NULL) {
         return PM_E_MEMORY;
     }
-    s->cumulative = pm_alloc(p->n_edges, sizeof *s->cumulative);
-    s->last = pm_alloc(p->pattern.n_rows, sizeof *s->last);
-    s->reward = pm_alloc(p->pattern.n_rows, sizeof *s->reward);
-    s->fate = pm_alloc(p->pattern.n_rows, sizeof *s->fate);
-    if (s->cumulative == NULL || s->last == NULL || s->reward == NULL || s->fate == NULL) {
-        pm_sampler_free(s);
+    pm_arena a = {NULL, 0};
+    lay_out(&a, s, p);
+    if (pm_arena_make(&a) != PM_OK) {
+        pm_free(s);
         return PM_E_MEMORY;
     }
+    lay_out(&a, s, p);
+    s->memory = a.memory;
     *out = s;
     return PM_OK;
 }
@@ -57,7 +61,7 @@ static void set_fates(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const d
 
 int pm_sampler_set(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const double *theta, const double *rewards, pm_where *where) {
     if (ws->lanes != 1) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, 2);
     }
     int status = pm_load_theta(p, ws, 0, 1, theta, where);
     ws->failed = 0;
@@ -89,17 +93,17 @@ int pm_sampler_set(const pm_plan *p, pm_workspace *ws, pm_sampler *s, const doub
                 s->last[i] = (int32_t)(e - p->edge_start[i]);
             }
         }
-        if (!(sum <= 1.7976931348623157e308)) {
-            pm_at(where, 0, 0, sum);
+        if (!(sum <= DBL_MAX)) {
+            pm_at(where, PM_AT_VERTEX, 0, v, sum);
             return PM_E_OVERFLOW;
         }
-        if (p->graph.discrete && v > 0 && sum > 1.0 + 1e-10) {
-            pm_at(where, 0, v, sum);
+        if (p->graph.discrete && v > 0 && sum > PM_LARGEST_PROBABILITY) {
+            pm_at(where, PM_AT_VERTEX, 0, v, sum);
             return PM_E_PROBABILITY;
         }
     }
     if (s->last[p->n_transient] < 0) {
-        pm_at(where, 0, 0, 0.0);
+        pm_at(where, PM_AT_NOTHING, 0, 0, 0.0);
         return PM_E_INITIAL;
     }
     return PM_OK;
@@ -176,7 +180,7 @@ int pm_sampler_draw(const pm_plan *p, const pm_sampler *s, uint64_t seed, int64_
                 break;
             }
             if (jumps >= max_jumps) {
-                pm_at(where, 0, first + k, (double)max_jumps);
+                pm_at(where, PM_AT_ENTRY, 0, first + k, (double)max_jumps);
                 return PM_E_LIMIT;
             }
             if (pm_stop(control, 64)) {

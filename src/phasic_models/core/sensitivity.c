@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "sensitivity.h"
-#include "step.h"
+#include "rows.h"
 
 /* The sizes between which y is kept. */
 #define LARGEST 0x1p60
@@ -35,11 +35,11 @@ void pm_sensitivity_release(pm_sensitivity *s) {
     double **arrays[N_ARRAYS];
     arrays_of(s, arrays);
     for (int i = 0; i < N_ARRAYS; i++) {
-        free(*arrays[i]);
+        pm_free(*arrays[i]);
     }
-    free(s->power);
-    free(s->absorbed);
-    free(s->bound);
+    pm_free(s->power);
+    pm_free(s->absorbed);
+    pm_free(s->bound);
 }
 
 int pm_sensitivity_make(const pm_plan *plan, const pm_uniform *u, pm_sensitivity *s) {
@@ -194,7 +194,7 @@ int pm_sensitivity_set(const pm_plan *plan, pm_workspace *ws, const pm_uniform *
 }
 
 static int grow(double **array, int64_t count) {
-    double *grown = count > PTRDIFF_MAX / (int64_t)sizeof(double) ? NULL : realloc(*array, (size_t)count * sizeof *grown);
+    double *grown = pm_realloc(*array, count, sizeof *grown);
     if (grown == NULL) {
         return PM_E_MEMORY;
     }

@@ -1,5 +1,4 @@
 /* Order and fill pattern of a whole graph: components, then each block by itself. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "pm_internal.h"
@@ -23,13 +22,13 @@ struct pm_symbolic {
 
 void pm_symbolic_free(pm_symbolic *s) {
     if (s != NULL) {
-        free(s->order);
-        free(s->block_ptr);
-        free(s->lower_ptr);
-        free(s->upper_ptr);
-        free(s->lower_col);
-        free(s->upper_col);
-        free(s);
+        pm_free(s->order);
+        pm_free(s->block_ptr);
+        pm_free(s->lower_ptr);
+        pm_free(s->upper_ptr);
+        pm_free(s->lower_col);
+        pm_free(s->upper_col);
+        pm_free(s);
     }
 }
 
@@ -53,10 +52,7 @@ static int grow(int32_t **items, int64_t *capacity, int64_t needed) {
         return PM_OK;
     }
     int64_t larger = needed + needed / 2 + 64;
-    if ((uint64_t)larger > (uint64_t)PTRDIFF_MAX / sizeof **items) {
-        return PM_E_MEMORY;
-    }
-    int32_t *p = realloc(*items, (size_t)larger * sizeof **items);
+    int32_t *p = pm_realloc(*items, larger, sizeof **items);
     if (p == NULL) {
         return PM_E_MEMORY;
     }
@@ -75,18 +71,18 @@ static int check_given(const pm_graph *g, int32_t n_rows, int32_t n_blocks, cons
     }
     if (n_rows != expected || n_rows < 1 || n_blocks < 1 || n_blocks > n_rows || block_ptr[0] != 0
         || block_ptr[n_blocks] != n_rows || order[n_rows - 1] != 0) {
-        pm_at(where, n_rows, 0, 0.0);
+        pm_at_part(where, PM_AT_ROW, 0, n_rows, 0.0);
         return PM_E_PATTERN;
     }
     for (int32_t b = 0; b < n_blocks; b++) {
         if (block_ptr[b + 1] <= block_ptr[b] || block_ptr[b + 1] > n_rows) {
-            pm_at(where, b, 0, 0.0);
+            pm_at_part(where, PM_AT_ROW, 0, block_ptr[b], 0.0);
             return PM_E_PATTERN;
         }
         for (int32_t i = block_ptr[b]; i < block_ptr[b + 1]; i++) {
             const int32_t v = order[i];
             if (v < 0 || v >= g->n_vertices || block_of[v] >= 0 || g->edge_ptr[v] == g->edge_ptr[v + 1]) {
-                pm_at(where, i, 0, 0.0);
+                pm_at_part(where, PM_AT_ROW, 0, i, 0.0);
                 return PM_E_PATTERN;
             }
             block_of[v] = b;
@@ -96,7 +92,7 @@ static int check_given(const pm_graph *g, int32_t n_rows, int32_t n_blocks, cons
         const int32_t v = order[i];
         for (int64_t e = g->edge_ptr[v]; e < g->edge_ptr[v + 1]; e++) {
             if (block_of[g->edge_target[e]] > block_of[v]) {
-                pm_at(where, i, 0, 0.0);
+                pm_at_part(where, PM_AT_ROW, 0, i, 0.0);
                 return PM_E_PATTERN;
             }
         }
@@ -130,7 +126,7 @@ static int block_graph(const pm_graph *g, const pm_symbolic *s, int32_t b, scrat
         }
     }
     if (size > INT32_MAX) {
-        pm_at(where, PM_LIMIT_EDGES, n, (double)size);
+        pm_at_part(where, PM_AT_COMPONENT, PM_LIMIT_EDGES, n, (double)size);
         return PM_E_LIMIT;
     }
     if (grow(&w->row_col, &w->capacity, size) != PM_OK) {
@@ -184,11 +180,11 @@ static pm_budget left_of(const pm_symbolic *s, int32_t first) {
 
 static int over_budget(const pm_symbolic *s, int32_t first, int32_t n, const pm_cost *cost, pm_where *where) {
     const pm_budget left = left_of(s, first);
-    const int64_t early = cost->at_least ? PM_LIMIT_AT_LEAST : 0;
+    const int32_t early = cost->at_least ? PM_LIMIT_AT_LEAST : 0;
     if (cost->operations > (double)left.operations) {
-        pm_at(where, PM_LIMIT_OPERATIONS + early, n, cost->operations + (double)s->operations);
+        pm_at_part(where, PM_AT_COMPONENT, PM_LIMIT_OPERATIONS + early, n, cost->operations + (double)s->operations);
     } else {
-        pm_at(where, PM_LIMIT_ENTRIES + early, n, (double)(cost->entries + s->lower_ptr[first] + s->upper_ptr[first]));
+        pm_at_part(where, PM_AT_COMPONENT, PM_LIMIT_ENTRIES + early, n, (double)(cost->entries + s->lower_ptr[first] + s->upper_ptr[first]));
     }
     return PM_E_LIMIT;
 }
@@ -247,7 +243,7 @@ int pm_symbolic_new(const pm_graph *g, int32_t n_rows, int32_t n_blocks, const i
     scratch w = {NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0};
     *out = NULL;
     if (g->edge_ptr[1] == 0) {
-        pm_at(where, 0, 0, 0.0);
+        pm_at_part(where, PM_AT_ROW, 0, 0, 0.0);
         return PM_E_PATTERN;
     }
     pm_symbolic *s = pm_alloc_zero(1, sizeof *s);
@@ -311,12 +307,12 @@ int pm_symbolic_new(const pm_graph *g, int32_t n_rows, int32_t n_blocks, const i
     status = PM_OK;
 out:
     pm_symbolic_free(s);
-    free(w.block_of);
-    free(w.local);
-    free(w.entered);
-    free(w.row_ptr);
-    free(w.row_col);
-    free(w.order);
-    free(w.vertices);
+    pm_free(w.block_of);
+    pm_free(w.local);
+    pm_free(w.entered);
+    pm_free(w.row_ptr);
+    pm_free(w.row_col);
+    pm_free(w.order);
+    pm_free(w.vertices);
     return status;
 }

@@ -38,6 +38,7 @@ struct pm_uniform {
     double *absorbed;      /* after k jumps, absorption rate */
     double *left;          /* after k jumps, mass not absorbed */
     double *done;          /* after k jumps, mass absorbed */
+    double *memory;        /* holds the arrays above but the three that grow */
     int64_t capacity;
     int64_t steps;         /* entries that are filled, or jumps that were made without storing them */
     double absorbed_now;   /* the entries of the last jump */

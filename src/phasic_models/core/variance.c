@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "step.h"
+#include "rows.h"
 
 /* Right to this share of itself, or of the square of the mean: what is smaller is zero. */
 #define ACCURACY 1e-9
@@ -76,7 +76,7 @@ static int read_lane(const pm_plan *p, pm_workspace *ws, int32_t l, int64_t row,
     }
     status = pm_check_finite(out, p->graph.n_vertices, row, where);
     if (status == PM_OK && !(good & 1u)) {
-        pm_at(where, row, 0, 0.0);
+        pm_at(where, PM_AT_NOTHING, row, 0, 0.0);
         status = PM_E_ACCURACY;
     }
     return status;

@@ -1,4 +1,7 @@
-/* Weights at theta: affine forms, then the program over them; and the chain rule back to theta. */
+/*
+ * Weights at theta: affine forms, then the program over them; and the chain rule back to theta. Which lanes are made anew with more
+ * digits follows from each lane alone, so a batch gives the bits of single calls.
+ */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,10 +83,10 @@ int pm_load_theta(const pm_plan *p, pm_workspace *ws, int64_t first, int64_t n_t
         }
         for (int32_t l = 0; l < lanes; l++) {
             const double w = ws->slot[(int64_t)s * lanes + l];
-            if (!(w >= 0.0 && w <= 1.7976931348623157e308)) {
+            if (!(w >= 0.0 && w <= DBL_MAX)) {
                 const int64_t row = first + l < n_theta ? first + l : n_theta - 1;
-                pm_at(where, row, s, w);
-                return w < 0.0 && w >= -1.7976931348623157e308 ? PM_E_NEGATIVE : PM_E_NOT_FINITE;
+                pm_at(where, PM_AT_SLOT, row, s, w);
+                return w < 0.0 && w >= -DBL_MAX ? PM_E_NEGATIVE : PM_E_NOT_FINITE;
             }
         }
     }
@@ -128,7 +131,7 @@ static int slopes_extended(const pm_plan *plan, pm_workspace *ws, double *slope)
     pm_dd *exact = pm_alloc((int64_t)plan->n_slots * p, sizeof *exact);
     const int status = exact == NULL ? PM_E_MEMORY : pm_extended_weights(plan, ws, ws->theta, &more);
     if (status != PM_OK) {
-        free(exact);
+        pm_free(exact);
         return status;
     }
     const pm_dd *weight = (const pm_dd *)(const void *)more->slot;
@@ -148,7 +151,7 @@ static int slopes_extended(const pm_plan *plan, pm_workspace *ws, double *slope)
             slope[at + j] = isnan(exact[at + j].hi) ? slope[at + j] : exact[at + j].hi;
         }
     }
-    free(exact);
+    pm_free(exact);
     return PM_OK;
 }
 

@@ -1,21 +1,19 @@
 /* The scratch of one thread: one aligned block, cut into lane-interleaved arrays. */
-#include <stdlib.h>
-
 #include "pm_internal.h"
 
 void pm_workspace_free(pm_workspace *w) {
     if (w != NULL) {
         pm_workspace_free(w->more_digits);
         pm_free_aligned(w->memory);
-        free(w->bad);
-        free(w->seen);
-        free(w->stack);
-        free(w->in_ptr);
-        free(w->in_from);
-        free(w->in_slot);
-        free(w->block);
-        free(w->anchor);
-        free(w);
+        pm_free(w->bad);
+        pm_free(w->seen);
+        pm_free(w->stack);
+        pm_free(w->in_ptr);
+        pm_free(w->in_from);
+        pm_free(w->in_slot);
+        pm_free(w->block);
+        pm_free(w->anchor);
+        pm_free(w);
     }
 }
 

@@ -214,7 +214,9 @@ class Plan:
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             uniform = self._any.take_uniform()
             try:
-                outs = [out_of(results[name][rows]) if name in results else ffi.NULL for name in ("pdf", "cdf", "sf")]
+                pdf, cdf, sf = (
+                    out_of(results[name][rows]) if name in results else ffi.NULL for name in ("pdf", "cdf", "sf")
+                )
                 return lib.pm_uniform_eval(
                     self._any.plan,
                     ws,
@@ -227,7 +229,9 @@ class Plan:
                     c_times,
                     tol,
                     max_steps,
-                    *outs,
+                    pdf,
+                    cdf,
+                    sf,
                     where,
                 )
             finally:
@@ -417,7 +421,7 @@ class Plan:
             finally:
                 of.free[1].append(scratch)
             if status[0] != lib.PM_E_UNCERTAIN:
-                where.a = row
+                where.theta = row
                 check(status[0], where, self.graph, theta)
                 return of, samplers[of]
             of = self.eliminated()
@@ -486,7 +490,8 @@ class Plan:
             finally:
                 of.free[lanes].append(scratch)
             if status != lib.PM_OK:
-                where.a += first
+                if where.theta >= 0:
+                    where.theta += first
                 check(status, where, self.graph, theta, times)
 
         groups = -(-n // lanes)

@@ -58,20 +58,17 @@ class Prepared:
         self, graph: Graph, arrays: GraphArrays, pattern: Pattern | None, progress: Progress | None = None
     ) -> None:
         self._graph = graph
-        self._arrays = arrays
-        self._pattern = _checked_lengths(pattern)
-        c_pattern, fill = _to_core(self._pattern)
+        c_pattern, fill = _to_core(_checked_lengths(pattern))
         out, where, control = ffi.new("pm_plan **"), ffi.new("pm_where *"), new_control()
 
         def work() -> None:
             status = lib.pm_plan_new(arrays.graph, arrays.sizes, c_pattern[0], *fill, control, out, where)
             raise_if_stopped(control)
             if status == lib.PM_E_PATTERN:
-                raise FormatError(f"the elimination pattern does not belong to the graph (at row {where.a})")
+                raise FormatError(f"the elimination pattern does not belong to the graph (at row {where.at})")
             check(status, where, graph)
 
         run(work, reporting(control, progress))
-        self._borrowed = c_pattern
         self.fill = sum(fill)
         self.plan = ffi.gc(out[0], lib.pm_plan_free)
         self.operations = int(lib.pm_plan_operations(self.plan))
@@ -108,7 +105,7 @@ def _checked_lengths(pattern: Pattern | None) -> Pattern | None:
 
 
 def _to_core(pattern: Pattern | None) -> tuple[tuple[Any, ...], tuple[int, int]]:
-    """Return a pm_pattern, with what it borrows behind it, and its lengths of lower_col and upper_col."""
+    """Return a pm_pattern, which the core copies, with what it borrows behind it, and its lengths of lower_col and upper_col."""
     if pattern is None:
         return (ffi.NULL,), (0, 0)
     c = ffi.new("pm_pattern *")

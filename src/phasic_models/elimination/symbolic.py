@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 #: Operations that an elimination may take unless the caller says otherwise: a parameter vector takes ten seconds then.
 MAX_OPERATIONS = 1e11
-#: Memory for each entry of the pattern: twice its index while arrays grow, a copy of it, and one number.
-BYTES_PER_ENTRY = 24
+#: Memory for each entry of the pattern: twice its index while arrays grow, two copies of it, and one number.
+BYTES_PER_ENTRY = 28
 # Beyond any work that can be done.
 _NO_LIMIT = 2**60
 _STAGES = {
@@ -79,11 +79,11 @@ def _budget(max_operations: float | None, max_memory: float | None) -> Any:
 
 def _over_budget(where: Any, graph: Graph, max_operations: float | None, max_memory: float | None) -> NumericalError:
     """The error for a graph that is too expensive; `where` as the core has filled it in."""
-    rows, value = int(where.b), float(where.value)
-    if where.a == lib.PM_LIMIT_EDGES:
+    rows, value = int(where.at), float(where.value)
+    if where.which == lib.PM_LIMIT_EDGES:
         return NumericalError(f"a component of the graph has {value:.3g} edges, more than an elimination can number")
-    at_least = "at least" if where.a & lib.PM_LIMIT_AT_LEAST else "up to"
-    if where.a & ~lib.PM_LIMIT_AT_LEAST == lib.PM_LIMIT_OPERATIONS:
+    at_least = "at least" if where.which & lib.PM_LIMIT_AT_LEAST else "up to"
+    if where.which & ~lib.PM_LIMIT_AT_LEAST == lib.PM_LIMIT_OPERATIONS:
         cost, limit = f"{value:.2g} operations", f"max_operations={max_operations:.3g}"
     else:
         cost, limit = f"{value * BYTES_PER_ENTRY / 2**30:.2g} GiB of memory", f"max_memory={max_memory:.3g} bytes"
@@ -134,11 +134,11 @@ def symbolic(
     check(lib.pm_graph_check(arrays.graph, arrays.sizes, where), where, graph)
     out = ffi.new("pm_symbolic **")
     limits, control = _budget(max_operations, max_memory), new_control()
-    given = [0, 0, ffi.NULL, ffi.NULL]
+    given: tuple[int, int, Any, Any] = (0, 0, ffi.NULL, ffi.NULL)
     if order is not None:
         order = np.ascontiguousarray(order, dtype=np.int32)
         block_ptr = np.ascontiguousarray(block_ptr, dtype=np.int32)
-        given = [order.size, block_ptr.size - 1, into("int32_t[]", order), into("int32_t[]", block_ptr)]
+        given = (order.size, block_ptr.size - 1, into("int32_t[]", order), into("int32_t[]", block_ptr))
 
     def work() -> None:
         status = lib.pm_symbolic_new(arrays.graph, *given, limits, control, out, where)
@@ -146,7 +146,7 @@ def symbolic(
         if status == lib.PM_E_LIMIT:
             raise _over_budget(where, graph, max_operations, max_memory)
         if status == lib.PM_E_PATTERN and order is not None:
-            raise GraphError(f"the elimination order does not belong to the graph (at position {where.a})")
+            raise GraphError(f"the elimination order does not belong to the graph (at position {where.at})")
         check(status, where, graph)
 
     run(work, reporting(control, progress))

@@ -5,7 +5,6 @@
  * zero, since nothing leads out, so each trap shows in ws->bad. The kernels give such a row the pivot 1 and the exit rate 1, as if it
  * were left for an absorbing vertex: other vertices are never come back to from there, so all else is as it should be.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "pm_internal.h"
@@ -24,9 +23,9 @@ static int find_incoming(const pm_plan *p, pm_workspace *ws) {
     int32_t *from = pm_alloc(p->n_edges, sizeof *from);
     int32_t *slot = pm_alloc(p->n_edges, sizeof *slot);
     if (ptr == NULL || from == NULL || slot == NULL) {
-        free(ptr);
-        free(from);
-        free(slot);
+        pm_free(ptr);
+        pm_free(from);
+        pm_free(slot);
         return PM_E_MEMORY;
     }
     int64_t *next = ptr + 1; /* shifted, so that filling leaves the pointers in place */
@@ -181,7 +180,7 @@ static int mark_paths(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_t 
     const search leaves = {lane, 0, 0, PM_LEAVES};
     status = mark_reached(p, ws, &reached, asked);
     if (status != PM_OK) {
-        pm_at(where, theta_index, 0, 0.0);
+        pm_at(where, PM_AT_NOTHING, theta_index, 0, 0.0);
         return status;
     }
     int32_t top = 0;
@@ -199,7 +198,7 @@ int pm_check_certain(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_t t
     const int status = mark_paths(p, ws, lane, theta_index, &asked, where);
     for (int32_t v = 1; v < p->graph.n_vertices && status == PM_OK; v++) {
         if ((ws->seen[v] & (PM_REACHED | PM_LEAVES)) == PM_REACHED) {
-            pm_at(where, theta_index, v, 0.0);
+            pm_at(where, PM_AT_VERTEX, theta_index, v, 0.0);
             return PM_E_UNCERTAIN;
         }
     }
@@ -217,12 +216,12 @@ int pm_check_absorption(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_
     status = mark_traps(p, ws, lane, &too_small);
     for (int32_t v = 1; v < g->n_vertices; v++) {
         if ((ws->seen[v] & PM_TRAP) && is_earning(p, asked, v)) {
-            pm_at(where, theta_index, v, asked->rewards == NULL ? PM_INFINITE_TIME : PM_INFINITE_REWARD);
+            pm_at(where, PM_AT_VERTEX, theta_index, v, asked->rewards == NULL ? PM_INFINITE_TIME : PM_INFINITE_REWARD);
             return PM_E_INFINITE;
         }
     }
     if (status != PM_OK) {
-        pm_at(where, theta_index, too_small, 0.0);
+        pm_at(where, PM_AT_VERTEX, theta_index, too_small, 0.0);
     }
     return status;
 }
@@ -275,6 +274,6 @@ int pm_check_derivative(const pm_plan *p, pm_workspace *ws, int32_t lane, int64_
     if (found == 0) {
         return PM_OK;
     }
-    pm_at(where, theta_index, found, ws->seen[found] & PM_TRAP ? PM_INFINITE_IF_LEFT : PM_INFINITE_IF_ENTERED);
+    pm_at(where, PM_AT_VERTEX, theta_index, found, ws->seen[found] & PM_TRAP ? PM_INFINITE_IF_LEFT : PM_INFINITE_IF_ENTERED);
     return PM_E_INFINITE;
 }

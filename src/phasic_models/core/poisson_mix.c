@@ -115,7 +115,7 @@ int pm_uniform_mix(pm_uniform *u, pm_sequence what, double lambda, double tol, i
         }
         const double wanted = 1.2 * (double)u->steps + 64.0;
         if (wanted > (double)max_steps) {
-            pm_at(where, 0, 0, wanted);
+            pm_at(where, PM_AT_NOTHING, 0, 0, wanted);
             return PM_E_LIMIT;
         }
         const int status = pm_uniform_sweep(u, (int64_t)wanted);
@@ -183,8 +183,8 @@ static int eval_discrete(pm_uniform *u, int64_t n_times, const double *times, do
 int pm_check_times(const pm_plan *p, int64_t n_times, const double *times, pm_where *where) {
     for (int64_t i = 0; i < n_times; i++) {
         const double t = times[i];
-        if (!(t >= 0.0) || t > 1.7976931348623157e308 || (p->graph.discrete && t != floor(t))) {
-            pm_at(where, 0, i, t);
+        if (!(t >= 0.0) || t > DBL_MAX || (p->graph.discrete && t != floor(t))) {
+            pm_at(where, PM_AT_ENTRY, -1, i, t);
             return PM_E_TIME;
         }
     }
@@ -203,7 +203,7 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
                     const double *initial, const double *stay, int64_t n_times, const double *times, double tol,
                     int64_t max_steps, double *pdf, double *cdf, double *sf, pm_where *where) {
     if (!(tol > 0.0 && tol < 1.0) || max_steps < 1 || ws->lanes != 1) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, ws->lanes != 1 ? 2 : max_steps < 1 ? 10 : 9);
     }
     tol *= 0.1; /* two sides are cut off, and rounding wants its share */
     int status = pm_check_times(p, n_times, times, where);
@@ -223,7 +223,7 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
             break;
         }
         if ((double)u->steps < needed && !u->exhausted) {
-            pm_at(where, row, 0, needed);
+            pm_at(where, PM_AT_NOTHING, row, 0, needed);
             status = PM_E_LIMIT;
             break;
         }
@@ -233,7 +233,7 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
         status = p->graph.discrete ? eval_discrete(u, n_times, times, pdf_row, cdf_row, sf_row)
                                    : eval_continuous(u, n_times, times, tol, max_steps, pdf_row, cdf_row, sf_row, where);
         if (status == PM_E_LIMIT && where != NULL) {
-            where->a = row;
+            where->theta = row;
         }
     }
     u->stay = NULL;
@@ -243,7 +243,7 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
 
 int pm_uniform_rate(const pm_plan *p, pm_workspace *ws, int64_t n_theta, const double *theta, double *out, pm_where *where) {
     if (ws->lanes != 1) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, 2);
     }
     for (int64_t row = 0; row < n_theta; row++) {
         const int status = pm_load_theta(p, ws, row, n_theta, theta, where);

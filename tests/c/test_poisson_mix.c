@@ -1,4 +1,4 @@
-/* sweep.c and uniform.c: closed forms in centre and tails, limits, and reuse of the scratch. */
+/* uniform_chain.c and poisson_mix.c: closed forms in centre and tails, limits, and reuse of the scratch. */
 #include <math.h>
 
 #include "chain.h"
@@ -181,12 +181,12 @@ static void times_that_are_refused(void) {
     for (int i = 0; i < 5; i++) {
         const double times[] = {1.0, 2.0, bad[i], bad[i]};
         CHECK_INT(eval(c, u, 4, times), PM_E_TIME);
-        CHECK_INT(where.b, 2);
+        CHECK_INT(where.at, 2);
     }
     c->plan->graph.discrete = 1;
     const double half[] = {1.0, 0.5};
     CHECK_INT(eval(c, u, 2, half), PM_E_TIME);
-    CHECK_INT(where.b, 1);
+    CHECK_INT(where.at, 1);
     pm_uniform_free(u);
     chain_free(c);
 }
@@ -225,7 +225,7 @@ static void the_limit_of_steps(void) {
     const double t[] = {1.0, 50.0};
     double out[4];
     CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 2, theta, NULL, NULL, 2, t, 1e-10, 10000, out, NULL, NULL, &where), PM_E_LIMIT);
-    CHECK_INT(where.a, 1);
+    CHECK_INT(where.theta, 1);
     CHECK(where.value > 5e7);
     CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 1, theta, NULL, NULL, 2, t, 1e-10, 10000, out, NULL, NULL, &where), PM_OK);
     pm_uniform_free(u);
@@ -285,7 +285,7 @@ static void initial_that_sums_to_zero(void) {
     const double t[] = {1.0};
     double out[2];
     CHECK_INT(pm_uniform_eval(c->plan, c->one, u, 2, theta, NULL, NULL, 1, t, 1e-10, 1000, out, NULL, NULL, &where), PM_E_INITIAL);
-    CHECK_INT(where.a, 1);
+    CHECK_INT(where.theta, 1);
     pm_uniform_free(u);
     chain_free(c);
 }

@@ -32,10 +32,24 @@ const char *pm_message(int status) {
     return "unknown status";
 }
 
-void pm_at(pm_where *where, int64_t a, int64_t b, double value) {
+#define TEXT(x) #x
+#define VERSION(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
+
+const char *pm_version(void) { return VERSION(PM_VERSION_MAJOR, PM_VERSION_MINOR, PM_VERSION_PATCH); }
+
+void pm_at(pm_where *where, int32_t kind, int64_t theta, int64_t at, double value) {
     if (where != NULL) {
-        where->a = a;
-        where->b = b;
-        where->value = value;
+        *where = (pm_where){.kind = kind, .which = 0, .theta = theta, .at = at, .value = value};
     }
+}
+
+void pm_at_part(pm_where *where, int32_t kind, int32_t which, int64_t at, double value) {
+    if (where != NULL) {
+        *where = (pm_where){.kind = kind, .which = which, .theta = -1, .at = at, .value = value};
+    }
+}
+
+int pm_bad_argument(pm_where *where, int32_t number) {
+    pm_at(where, PM_AT_ARGUMENT, -1, number, 0.0);
+    return PM_E_ARGUMENT;
 }

@@ -1,4 +1,4 @@
-/* uniform_advance.c: in two stretches what is reached in one, and the moments of the whole. */
+/* carry.c: in two stretches what is reached in one, and the moments of the whole. */
 #include <math.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* Small steps that moments, covariances and gradients have in common. */
-#ifndef PM_STEP_H
-#define PM_STEP_H
+#ifndef PM_ROWS_H
+#define PM_ROWS_H
 
 #include "pm_internal.h"
 
@@ -12,13 +12,13 @@ static inline double pm_row_reward(const pm_plan *p, const double *rewards, int3
     return rewards == NULL ? 1.0 : rewards[p->pattern.order[i]];
 }
 
-static inline int pm_is_finite(double x) { return x >= -1.7976931348623157e308 && x <= 1.7976931348623157e308; }
+static inline int pm_is_finite(double x) { return x >= -DBL_MAX && x <= DBL_MAX; }
 
 /* PM_E_OVERFLOW if any of n values at `values` is not finite. */
 static inline int pm_check_finite(const double *values, int64_t n, int64_t theta_index, pm_where *where) {
     for (int64_t i = 0; i < n; i++) {
         if (!pm_is_finite(values[i])) {
-            pm_at(where, theta_index, i, values[i]);
+            pm_at(where, PM_AT_ENTRY, theta_index, i, values[i]);
             return PM_E_OVERFLOW;
         }
     }

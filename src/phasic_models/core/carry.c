@@ -7,7 +7,6 @@
  */
 #include <float.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "uniform.h"
@@ -41,15 +40,15 @@ static void release(levels *s) {
     for (int32_t j = 0; s->at != NULL && j <= s->k; j++) {
         level *l = &s->at[j];
         if (j > 0) {
-            free(l->now);
+            pm_free(l->now);
         }
-        free(l->low);
-        free(l->next);
-        free(l->next_low);
-        free(l->mixed);
+        pm_free(l->low);
+        pm_free(l->next);
+        pm_free(l->next_low);
+        pm_free(l->mixed);
     }
-    free(s->at);
-    free(s->earned);
+    pm_free(s->at);
+    pm_free(s->earned);
 }
 
 static int allocate(const pm_uniform *u, levels *s) {
@@ -232,7 +231,7 @@ static int mix_levels(const pm_plan *p, pm_uniform *u, const double *rewards, do
         }
     }
     if (last > (double)end) {
-        pm_at(where, 0, 0, last);
+        pm_at(where, PM_AT_NOTHING, 0, 0, last);
         return PM_E_LIMIT;
     }
     return PM_OK;
@@ -250,7 +249,7 @@ static int step_levels(const pm_plan *p, pm_uniform *u, const double *rewards, d
         }
     }
     if (!u->exhausted && duration > (double)end) {
-        pm_at(where, 0, 0, duration);
+        pm_at(where, PM_AT_NOTHING, 0, 0, duration);
         return PM_E_LIMIT;
     }
     mix(u, s, 1.0);
@@ -283,7 +282,7 @@ static void write_state(const pm_plan *p, const pm_uniform *u, const levels *s, 
 int pm_uniform_advance(const pm_plan *p, pm_workspace *ws, pm_uniform *u, const double *theta, double duration, int32_t k,
                        const double *rewards, int64_t max_steps, const double *state, double *out, pm_where *where) {
     if (max_steps < 1 || ws->lanes != 1 || k < 0 || k > PM_MAX_MOMENT) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, ws->lanes != 1 ? 2 : max_steps < 1 ? 8 : 6);
     }
     int status = pm_check_times(p, 1, &duration, where);
     if (status == PM_OK) {

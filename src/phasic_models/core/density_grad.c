@@ -3,11 +3,10 @@
  * their own: a derivative may live on other numbers of jumps.
  */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "sensitivity.h"
-#include "step.h"
+#include "rows.h"
 
 /* Terms after which the Poisson probability is computed anew. */
 #define RENEW_EVERY 128
@@ -85,7 +84,7 @@ static int at_time(pm_uniform *u, pm_sensitivity *s, double t, double tol, int64
     for (;;) {
         int enough = pm_uniform_try(u, PM_ABSORBED, u->rate * t, tol, out);
         if (enough && s->p > 0) {
-            mix(u, s, u->rate * t, tol, out_grad, &enough);
+            mix_at(u, s, u->rate * t, tol, out_grad, &enough);
         }
         if (pm_stop(u->control, pm_window(u->rate * t) * (s->p + 1))) {
             return PM_E_STOPPED;
@@ -95,7 +94,7 @@ static int at_time(pm_uniform *u, pm_sensitivity *s, double t, double tol, int64
         }
         const double wanted = 1.2 * (double)(s->steps > u->steps ? s->steps : u->steps) + 64.0;
         if (wanted > (double)max_steps) {
-            pm_at(where, 0, 0, wanted);
+            pm_at(where, PM_AT_NOTHING, 0, 0, wanted);
             return PM_E_LIMIT;
         }
         const int status = pm_sensitivity_sweep(u, s, (int64_t)wanted);
@@ -129,12 +128,12 @@ static int grad_of_theta(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, p
     const double largest = pm_largest(times, n_times);
     const double needed = plan->graph.discrete ? largest + 1.0 : pm_uniform_steps(u->rate * largest);
     if (!(needed <= (double)max_steps)) {
-        pm_at(where, row, 0, needed);
+        pm_at(where, PM_AT_NOTHING, row, 0, needed);
         return PM_E_LIMIT;
     }
     status = pm_sensitivity_set(plan, ws, u, s, absorbed_at_once);
     if (status != PM_OK) {
-        pm_at(where, row, 0, 0.0);
+        pm_at(where, PM_AT_NOTHING, row, 0, 0.0);
         return status;
     }
     status = pm_sensitivity_sweep(u, s, (int64_t)needed);
@@ -147,7 +146,7 @@ static int grad_of_theta(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, p
         }
     }
     if (status == PM_E_LIMIT && where != NULL) {
-        where->a = row;
+        where->theta = row;
     }
     if (status == PM_OK) {
         status = pm_check_finite(out, n_times, row, where);
@@ -161,7 +160,7 @@ static int grad_of_theta(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, p
 int pm_uniform_grad(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, int64_t n_theta, const double *theta, int64_t n_times,
                     const double *times, double tol, int64_t max_steps, double *out, double *out_grad, pm_where *where) {
     if (!(tol > 0.0 && tol < 1.0) || max_steps < 1 || ws->lanes != 1) {
-        return PM_E_ARGUMENT;
+        return pm_bad_argument(where, ws->lanes != 1 ? 2 : max_steps < 1 ? 9 : 8);
     }
     int status = pm_check_times(plan, n_times, times, where);
     if (status != PM_OK || n_times == 0) {
@@ -178,7 +177,7 @@ int pm_uniform_grad(const pm_plan *plan, pm_workspace *ws, pm_uniform *u, int64_
                                    out + row * n_times, out_grad + row * n_times * s.p, where);
         }
     }
-    free(absorbed_at_once);
+    pm_free(absorbed_at_once);
     pm_sensitivity_release(&s);
     pm_uniform_trim(u);
     return status;

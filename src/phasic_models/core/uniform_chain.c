@@ -6,9 +6,7 @@
  * the vector, which serves as a shape only; a state that is left slowly keeps the rounding of its entry; and the vector is scaled
  * to another sum every few jumps, so that errors of equal size but of one sign do not repeat themselves.
  */
-#include <float.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "uniform.h"
@@ -18,50 +16,40 @@
 
 void pm_uniform_free(pm_uniform *u) {
     if (u != NULL) {
-        free(u->row_of);
-        free(u->in_ptr);
-        free(u->in_from);
-        free(u->in_slot);
-        free(u->exit_at);
-        free(u->exit_ptr);
-        free(u->exit_slot);
-        free(u->in_probability);
-        free(u->base);
-        free(u->change);
-        free(u->change_low);
-        free(u->exit_rate);
-        free(u->now);
-        free(u->now_low);
-        free(u->next);
-        free(u->next_low);
-        free(u->absorbed);
-        free(u->left);
-        free(u->done);
-        free(u);
+        pm_free_aligned(u->memory);
+        pm_free(u->absorbed);
+        pm_free(u->left);
+        pm_free(u->done);
+        pm_free(u);
+    }
+}
+
+static void lay_out(pm_arena *a, pm_uniform *u, const pm_plan *p) {
+    u->row_of = pm_take(a, NULL, u->n, sizeof *u->row_of);
+    u->in_ptr = pm_take(a, NULL, (int64_t)u->n + 2, sizeof *u->in_ptr);
+    u->in_from = pm_take(a, NULL, p->n_edges, sizeof *u->in_from);
+    u->in_slot = pm_take(a, NULL, p->n_edges, sizeof *u->in_slot);
+    u->exit_at = pm_take(a, NULL, u->n, sizeof *u->exit_at);
+    u->exit_ptr = pm_take(a, NULL, (int64_t)u->n + 1, sizeof *u->exit_ptr);
+    u->exit_slot = pm_take(a, NULL, p->n_edges, sizeof *u->exit_slot);
+    u->in_probability = pm_take(a, NULL, p->n_edges, sizeof *u->in_probability);
+    u->exit_rate = pm_take(a, NULL, u->n, sizeof *u->exit_rate);
+    double **by_state[] = {&u->base, &u->change, &u->change_low, &u->now, &u->now_low, &u->next, &u->next_low};
+    for (size_t i = 0; i < sizeof by_state / sizeof by_state[0]; i++) {
+        *by_state[i] = pm_take(a, NULL, u->n, sizeof **by_state[i]);
     }
 }
 
 static int allocate(pm_uniform *u, const pm_plan *p) {
-    u->row_of = pm_alloc(u->n, sizeof *u->row_of);
-    u->in_ptr = pm_alloc_zero((int64_t)u->n + 2, sizeof *u->in_ptr);
-    u->in_from = pm_alloc(p->n_edges, sizeof *u->in_from);
-    u->in_slot = pm_alloc(p->n_edges, sizeof *u->in_slot);
-    u->exit_at = pm_alloc(u->n, sizeof *u->exit_at);
-    u->exit_ptr = pm_alloc((int64_t)u->n + 1, sizeof *u->exit_ptr);
-    u->exit_slot = pm_alloc(p->n_edges, sizeof *u->exit_slot);
-    u->in_probability = pm_alloc(p->n_edges, sizeof *u->in_probability);
-    u->exit_rate = pm_alloc(u->n, sizeof *u->exit_rate);
-    double **by_state[] = {&u->base, &u->change, &u->change_low, &u->now, &u->now_low, &u->next, &u->next_low};
-    int missing = 0;
-    for (size_t i = 0; i < sizeof by_state / sizeof by_state[0]; i++) {
-        *by_state[i] = pm_alloc(u->n, sizeof **by_state[i]);
-        missing |= *by_state[i] == NULL;
+    pm_arena a = {NULL, 0};
+    lay_out(&a, u, p);
+    if (pm_arena_make(&a) != PM_OK) {
+        return PM_E_MEMORY;
     }
-    return u->row_of == NULL || u->in_ptr == NULL || u->in_from == NULL || u->in_slot == NULL || u->exit_at == NULL
-                   || u->exit_ptr == NULL || u->exit_slot == NULL || u->in_probability == NULL
-                   || u->exit_rate == NULL || missing
-               ? PM_E_MEMORY
-               : PM_OK;
+    lay_out(&a, u, p);
+    u->memory = a.memory;
+    memset(u->in_ptr, 0, ((size_t)u->n + 2) * sizeof *u->in_ptr);
+    return PM_OK;
 }
 
 int pm_uniform_new(const pm_plan *p, pm_uniform **out) {
@@ -120,7 +108,7 @@ int pm_uniform_new(const pm_plan *p, pm_uniform **out) {
     status = PM_OK;
 out:
     pm_uniform_free(u);
-    free(number);
+    pm_free(number);
     return status;
 }
 
@@ -148,9 +136,9 @@ double pm_largest_rate(const pm_plan *p, const pm_workspace *ws) {
 
 void pm_uniform_trim(pm_uniform *u) {
     if (u->capacity > PM_KEPT_STEPS) {
-        free(u->absorbed);
-        free(u->left);
-        free(u->done);
+        pm_free(u->absorbed);
+        pm_free(u->left);
+        pm_free(u->done);
         u->absorbed = u->left = u->done = NULL;
         u->capacity = u->steps = 0;
     }
@@ -176,7 +164,7 @@ double pm_uniform_sum(const double *v, int32_t n) {
 static int set_initial(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, int64_t theta_index, pm_where *where) {
     const double total = pm_total_rate(p, ws, p->n_transient);
     if (!(total > 0.0)) {
-        pm_at(where, theta_index, 0, total);
+        pm_at(where, PM_AT_NOTHING, theta_index, 0, total);
         return PM_E_INITIAL;
     }
     double *mass = ws->y; /* by row */
@@ -249,8 +237,8 @@ static int set_chain(const pm_plan *p, const pm_workspace *ws, pm_uniform *u, in
         u->exit_rate[i] = sum;
     }
     for (int32_t i = 0; i < u->n; i++) {
-        if (p->graph.discrete && pm_total_rate(p, ws, u->row_of[i]) > 1.0 + 1e-10) {
-            pm_at(where, theta_index, p->pattern.order[u->row_of[i]], pm_total_rate(p, ws, u->row_of[i]));
+        if (p->graph.discrete && pm_total_rate(p, ws, u->row_of[i]) > PM_LARGEST_PROBABILITY) {
+            pm_at(where, PM_AT_VERTEX, theta_index, p->pattern.order[u->row_of[i]], pm_total_rate(p, ws, u->row_of[i]));
             return PM_E_PROBABILITY;
         }
         set_leaving(p, ws, u, i, scale);
@@ -267,7 +255,7 @@ int pm_uniform_set_clock(const pm_plan *p, pm_workspace *ws, pm_uniform *u, cons
     u->steps = 0;
     u->exhausted = 0;
     if (!(u->rate <= DBL_MAX)) {
-        pm_at(where, theta_index, 0, q);
+        pm_at(where, PM_AT_NOTHING, theta_index, 0, q);
         return PM_E_OVERFLOW;
     }
     if (initial != NULL) {
@@ -301,12 +289,9 @@ int pm_uniform_reserve(pm_uniform *u, int64_t steps) {
         return PM_OK;
     }
     const int64_t capacity = steps + steps / 4 + 256;
-    if ((uint64_t)capacity > (uint64_t)PTRDIFF_MAX / sizeof(double)) {
-        return PM_E_MEMORY;
-    }
     double **arrays[] = {&u->absorbed, &u->left, &u->done};
     for (int i = 0; i < 3; i++) {
-        double *grown = realloc(*arrays[i], (size_t)capacity * sizeof *grown);
+        double *grown = pm_realloc(*arrays[i], capacity, sizeof *grown);
         if (grown == NULL) {
             return PM_E_MEMORY;
         }

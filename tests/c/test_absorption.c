@@ -1,4 +1,4 @@
-/* reach.c: what a zero pivot means. */
+/* absorption.c: what a zero pivot means. */
 #include <math.h>
 
 #include "chain.h"
@@ -7,7 +7,7 @@ static pm_where where;
 
 static int expectation(chain *c, const double *theta, double *out) {
     double eight = -1.0;
-    pm_at(&where, -1, -1, -1.0);
+    pm_at(&where, -1, -1, -1, -1.0);
     const int status = pm_moments(c->plan, c->one, 1, theta, 1, NULL, out, &where);
     CHECK_INT(pm_moments(c->plan, c->eight, 1, theta, 1, NULL, &eight, NULL), status);
     if (status == PM_OK) {
@@ -35,7 +35,7 @@ static void a_trap_that_is_reached(void) {
     chain *c = trap();
     double out = 0.0;
     CHECK_INT(expectation(c, (const double[]){1.0, 0.0}, &out), PM_E_INFINITE);
-    CHECK(where.a == 0 && (where.b == 2 || where.b == 3));
+    CHECK(where.theta == 0 && (where.at == 2 || where.at == 3));
     chain_free(c);
 }
 
@@ -63,7 +63,7 @@ static void only_the_bad_lane_is_named(void) {
         theta[bad][0] = 1.0;
         theta[bad][1] = 0.0;
         CHECK_INT(pm_moments(c->plan, c->eight, 13, theta[0], 1, NULL, out, &where), PM_E_INFINITE);
-        CHECK_INT(where.a, bad);
+        CHECK_INT(where.theta, bad);
     }
     chain_free(c);
 }
@@ -100,7 +100,7 @@ static void nowhere_to_start(void) {
     chain_plan(c);
     double out = 0.0;
     CHECK_INT(expectation(c, (const double[]){0.0}, &out), PM_E_INITIAL);
-    CHECK_INT(where.a, 0);
+    CHECK_INT(where.theta, 0);
     CHECK_INT(expectation(c, (const double[]){1e-300}, &out), PM_OK);
     CHECK_CLOSE(out, 1.0, 1e-15);
     chain_free(c);
@@ -178,7 +178,7 @@ static void a_trap_without_rewards(void) {
             rewards[b] = 1.0;
             double out = 0.0;
             CHECK_INT(pm_moments(c->plan, c->one, 1, theta, 1, rewards, &out, &where), PM_E_INFINITE);
-            CHECK(where.b == b && where.value == PM_INFINITE_REWARD);
+            CHECK(where.at == b && where.value == PM_INFINITE_REWARD);
             CHECK_INT(pm_moments(c->plan, c->one, 1, theta, 1, NULL, &out, &where), PM_E_INFINITE);
             CHECK(where.value == PM_INFINITE_TIME);
             chain_free(c);
@@ -206,7 +206,7 @@ static void before_the_trap(void) {
     CHECK(sojourn[1] == 0.25 && sojourn[2] == 0.5 && sojourn[3] == TEST_INFINITY && sojourn[4] == TEST_INFINITY);
     double out = 0.0;
     CHECK_INT(pm_moments(c->plan, c->one, 1, theta, 1, NULL, &out, &where), PM_E_INFINITE);
-    CHECK(where.b == 3 || where.b == 4); /* 2 is left for good */
+    CHECK(where.at == 3 || where.at == 4); /* 2 is left for good */
     chain_free(c);
 }
 
@@ -235,7 +235,7 @@ static void derivatives(void) {
             CHECK(grad[1] == 0.0);
         } else { /* E[Y] is 1 for y > 0, but 1/2 for y = 0 */
             CHECK_INT(status, PM_E_INFINITE);
-            CHECK((where.b == 2 || where.b == 3) && where.value == PM_INFINITE_IF_LEFT);
+            CHECK((where.at == 2 || where.at == 3) && where.value == PM_INFINITE_IF_LEFT);
         }
         const double away[] = {0.0, 0.0};
         CHECK_INT(pm_moments_grad(c->plan, c->one, 1, away, 1, earned, &value, grad, &where), kind == 0 ? PM_OK : PM_E_INFINITE);
@@ -258,7 +258,7 @@ static void derivatives(void) {
     const double theta[] = {0.0, 0.0};
     CHECK_INT(pm_moments(c->plan, c->one, 1, theta, 1, NULL, &value, NULL), PM_OK);
     CHECK_INT(pm_moments_grad(c->plan, c->one, 1, theta, 1, NULL, &value, grad, &where), PM_E_INFINITE);
-    CHECK(where.b == 3 && where.value == PM_INFINITE_IF_ENTERED);
+    CHECK(where.at == 3 && where.value == PM_INFINITE_IF_ENTERED);
     chain_free(c);
 }
 
@@ -274,7 +274,7 @@ static void from_where_the_mass_is(void) {
     CHECK_INT(pm_vertex_moments(c->plan, c->one, 1, theta, 1, NULL, here, out, NULL), PM_OK);
     CHECK_CLOSE(out[1], 0.5, 1e-15);
     CHECK_INT(pm_vertex_moments(c->plan, c->one, 1, theta, 1, NULL, there, out, &where), PM_E_INFINITE);
-    CHECK(where.b == 2 || where.b == 3);
+    CHECK(where.at == 2 || where.at == 3);
     CHECK_INT(pm_vertex_moments(c->plan, c->one, 1, theta, 1, earned, there, out, NULL), PM_OK);
     CHECK_CLOSE(out[1], 0.5, 1e-15);
     CHECK(out[2] == 0.0 && out[3] == 0.0);
@@ -300,11 +300,11 @@ static void infinite_and_too_large(void) {
         chain_plan(c);
         double out = 0.0;
         CHECK_INT(expectation(c, theta, &out), PM_E_INFINITE);
-        CHECK_INT(where.b, 5 - slow);
+        CHECK_INT(where.at, 5 - slow);
         double rewards[] = {0.0, 1.0, 1.0, 1.0, 0.0};
         rewards[5 - slow] = 0.0;
         CHECK_INT(pm_moments(c->plan, c->one, 1, theta, 1, rewards, &out, &where), PM_E_OVERFLOW);
-        CHECK_INT(where.b, slow);
+        CHECK_INT(where.at, slow);
         chain_free(c);
     }
 }
@@ -323,7 +323,7 @@ static void too_slowly_into_a_trap(void) {
     chain_plan(c);
     double out[5];
     CHECK_INT(pm_moments(c->plan, c->one, 1, theta, 1, rewards, out, &where), PM_E_OVERFLOW);
-    CHECK_INT(where.b, 2);
+    CHECK_INT(where.at, 2);
     CHECK_INT(pm_sojourn(c->plan, c->eight, 1, theta, out, &where), PM_E_OVERFLOW);
     chain_free(c);
 }

@@ -1,4 +1,4 @@
-/* uniform_grad.c and sensitivity.c: closed forms, and differences of the density itself. */
+/* density_grad.c and sensitivity.c: closed forms, and differences of the density itself. */
 #include <math.h>
 
 #include "chain.h"
@@ -208,7 +208,7 @@ static void refused(void) {
     CHECK_INT(pm_uniform_grad(c->plan, c->one, u, 1, theta, 1, t, 0.0, 100, out, out, &where), PM_E_ARGUMENT);
     CHECK_INT(pm_uniform_grad(c->plan, c->one, u, 1, theta, 1, t, 1e-10, 0, out, out, &where), PM_E_ARGUMENT);
     CHECK_INT(pm_uniform_grad(c->plan, c->one, u, 1, theta, 2, t, 1e-10, 1000, out, out, &where), PM_E_LIMIT);
-    CHECK_INT(where.a, 0);
+    CHECK_INT(where.theta, 0);
     const double bad[] = {1.0, TEST_NAN};
     CHECK_INT(pm_uniform_grad(c->plan, c->one, u, 1, theta, 2, bad, 1e-10, 1000, out, out, &where), PM_E_TIME);
     CHECK_INT(pm_uniform_grad(c->plan, c->one, u, 1, theta, 0, t, 1e-10, 1000, out, out, &where), PM_OK);
