@@ -38,7 +38,7 @@ static void add(pm_sensitivity *s, double w, int64_t k, double *out) {
 }
 
 /* Mixes the derivatives at one time, from the mode outwards; *enough = 0 if that needs entries that are not stored yet. */
-static void mix(const pm_uniform *u, pm_sensitivity *s, double lambda, double tol, double *out, int *enough) {
+static void mix_at(const pm_uniform *u, pm_sensitivity *s, double lambda, double tol, double *out, int *enough) {
     const int32_t p = s->p;
     const int64_t last = s->steps - 1;
     const int64_t mode = lambda < (double)last ? (int64_t)lambda : last;
