@@ -100,7 +100,7 @@ class _Backend(ABC):
         remote_prefix: str = "",
         progress: Progress | bool | None = None,
     ) -> TransferReport:
-        """Copy what lies below the prefix into a cache's ``symbolic`` folder; what is there and right is not fetched.
+        """Copy what lies below the prefix into a cache's ``symbolic`` folder; files that are there and correct are not fetched.
 
         Parameters
         ----------
@@ -268,7 +268,7 @@ def download_from_url(
     Returns
     -------
     list of InstalledLibrary, or pathlib.Path
-        What was installed; the file where only ``output_path`` was asked for.
+        The installed version and its place; with ``output_path``, the file.
     """
     from .cache.prefix import writable_layer
 
@@ -370,7 +370,7 @@ def install_model_library(
     Returns
     -------
     InstalledLibrary
-        What is installed now, and where. Nothing is fetched where the same version is there already, complete and
+        The installed version and its place. Nothing is fetched where the same version is there already, complete and
         unaltered.
 
     Raises

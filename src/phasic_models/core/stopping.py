@@ -40,7 +40,7 @@ def deadline(seconds: float) -> Iterator[None]:
         In the block, by the call that is stopped (usually within 0.05 s), and by calls that begin later. It is also a
         `TimeoutError`. A block in which nothing is asked of this package raises nothing.
     ParameterError
-        If `seconds` is negative or no number.
+        If `seconds` is negative or not a number.
 
     Notes
     -----
@@ -148,11 +148,11 @@ class Call:
             try:
                 raise self._errors[min(self._errors)]
             finally:
-                self._errors.clear()  # a traceback and what it refers to would keep each other alive
+                self._errors.clear()  # a traceback and the objects that it refers to would keep each other in memory
 
 
 class _StoppedError(BaseException):
-    """Ends a part that was told to stop; never leaves `Call.run`."""
+    """Ends a part after a request to stop; never leaves `Call.run`."""
 
 
 class _Thread(threading.local):

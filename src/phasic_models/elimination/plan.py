@@ -48,11 +48,11 @@ class Plan:
     graph
         The graph.
     pattern
-        Its elimination, which need not be trusted; None to find it when it is needed.
+        Its elimination, which is checked; None to find it when it is needed.
     ordering
-        How the order was found, for people.
+        How the order was found, as a text.
     progress
-        Told how far the check of the pattern is.
+        Called with the progress of the check of the pattern.
 
     Raises
     ------
@@ -102,7 +102,7 @@ class Plan:
         Raises
         ------
         NumericalError
-            If it would take more work or memory than `Graph.eliminate` allows unless told otherwise.
+            If it would take more work or memory than `Graph.eliminate` allows by default.
         """
         if self._full is None:
             with holding(self._lock):

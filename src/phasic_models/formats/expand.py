@@ -5,7 +5,7 @@ every addition, multiplication and division that the engine performs on weights 
 topological order, and equal rows are stored once. Evaluating the rows in order in IEEE-754 double precision, without
 fused multiply-adds, gives the engine's numbers to the last bit.
 
-Two liberties are taken, both exact in floating point: the operands of an addition or a multiplication are sorted, and
+Two things differ from the engine, both exact in floating point: the operands of an addition or a multiplication are sorted, and
 nothing is added to a structural zero (the first contribution to a sum *is* the sum).
 """
 
@@ -132,7 +132,7 @@ def expand(dag: SymbolicDAG, *, limit: int | None = None) -> Expansion:
     dag : SymbolicDAG
         The elimination; its pattern has been checked by its constructor.
     limit : int, optional
-        Give up when the table grows longer than this.
+        Raise when the table grows longer than this.
 
     Returns
     -------

@@ -54,6 +54,15 @@ class Moments(ModelBase):
             reward there, what is earned before counts, and is finite.
         NumericalError
             If the result overflows.
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> round(model.expectation([1.0]), 6)
+        1.333333
+        >>> model.expectation([[1.0], [2.0]], model.states[:, 0]).round(6)  # the total branch length
+        array([3. , 1.5])
         """
         checked = check_rewards(rewards, self.graph)
         if checked is not None and checked.ndim == 2:
@@ -84,9 +93,16 @@ class Moments(ModelBase):
         return values if is_batch else values[0]
 
     def variance(self, theta: Any, rewards: Any = None, *, n_threads: int | None = None) -> Any:
-        """Return Var[Y], a float or shape (batch,), right to 1e-9 of itself.
+        """Return Var[Y], a float or shape (batch,), right to 1e-9 of itself; in squared units of Y.
 
         Errors as for `expectation`, and a NumericalError if fewer digits would be left.
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> round(model.variance([1.0]), 6)
+        1.111111
         """
         return self.covariance(theta, rewards, rewards, n_threads=n_threads)
 
@@ -172,6 +188,14 @@ class Moments(ModelBase):
         negligible. With A x = r the reduced system, the derivative of x at the start by the weight of an edge u → v is
         z_u (x_v - x_u), where z solves the transposed system; the chain rule leads to θ. Where absorption is rare, the
         differences are computed without subtracting nearly equal numbers (docs/engine.md).
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> moments, gradient = model.moments_and_grad([1.0], 1)
+        >>> moments.round(6), gradient.round(6)
+        (array([1.333333]), array([[-1.333333]]))
         """
         batch, is_batch = check_theta(theta, self.graph)
         count = check_count(k, "k", 1, MAX_MOMENT)

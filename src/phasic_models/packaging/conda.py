@@ -212,7 +212,7 @@ def _quoted(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Metadata:
-    """What a rendered recipe says about its package."""
+    """The metadata of a package in a rendered recipe."""
 
     name: str
     version: str
@@ -377,7 +377,7 @@ def _render(recipe_path: Path) -> _Metadata:
 
 @dataclass(frozen=True)
 class PackageContent:
-    """What is in a package.
+    """The content of a package.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
-"""Copy whole cache folders to and from an object store: in parallel, skipping what is there and right, manifests last.
+"""Copy whole cache folders to and from an object store: in parallel, without files that are there and correct, manifests last.
 
-Beside the files lies ``SHA256SUMS``, which ``sha256sum --check`` reads too. By it a second upload or download knows
-what is already right, by content and not by name, and every file that arrives is checked.
+``SHA256SUMS`` is stored beside the files; ``sha256sum --check`` reads it too. A second upload or download reads from it
+which files are already correct, by content and not by name, and every file that arrives is checked.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What an upload or download did.
+    """The result of an upload or download.
 
     Attributes
     ----------
@@ -215,7 +215,7 @@ def upload(
     if not files:
         raise DownloadError(f"{root}: there is no file to upload")
     for name in files:
-        # What could not be fetched again on every system is better not sent.
+        # A file that some system could not fetch again is not sent.
         if problem := path_problem(name):
             raise FormatError(f"{root}: the file name {name!r} {problem}")
     local = {name: sha256_file(path) for name, path in files.items()}

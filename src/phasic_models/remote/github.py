@@ -37,7 +37,7 @@ class Asset:
 
 
 class Repository:
-    """One repository on GitHub, or on a server that speaks its language.
+    """One repository on GitHub, or on a server with the same API.
 
     Parameters
     ----------

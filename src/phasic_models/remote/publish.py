@@ -204,7 +204,7 @@ def write_github_index(
     Returns
     -------
     pathlib.Path
-        The index; SHA256SUMS lies beside it.
+        The index; SHA256SUMS is stored beside it.
     """
     repository = Repository(repo, TransferOptions.from_environment(offline))
     home = repository.download_url(tag, "x").removesuffix("/x")

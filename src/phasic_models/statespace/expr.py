@@ -261,7 +261,7 @@ _lock = threading.RLock()
 
 
 def _identity(monomial: Monomial) -> Hashable:
-    """Return what tells a monomial from others while the expressions in it live; it does not keep them alive."""
+    """Return a key that identifies a monomial as long as its expressions exist; the key does not keep them in memory."""
     for atom, _ in monomial:
         if isinstance(atom, Expr):
             return frozenset((id(a) if isinstance(a, Expr) else a, exponent) for a, exponent in monomial)

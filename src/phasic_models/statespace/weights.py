@@ -152,7 +152,7 @@ class Weights:
         self._numbers: dict[AffineKey | Expr, int] = {}
         self._values: dict[int, AffineKey] = {}
         self._joined = AffineRows.from_keys([])
-        # What comes after the joined rows: arrays, and after these single rows.
+        # Rows after the joined ones: first arrays, then single rows.
         self._pieces: list[AffineRows] = []
         self._single: list[AffineKey] = []
         self._size = 0
