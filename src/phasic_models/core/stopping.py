@@ -104,6 +104,7 @@ class Call:
     def __init__(self, report: Callable[[], None] | None = None) -> None:
         self._at = _deadline.get()
         self._report = report
+        # Guards `_errors` and `_failed`; always the last lock to be taken.
         self._lock = threading.Lock()
         self._errors: dict[int, BaseException] = {}
         self._failed = _NONE_FAILED

@@ -72,7 +72,9 @@ class Plan:
     ) -> None:
         self.graph = graph
         self.ordering = ordering
+        # The graph owns its arrays; these are pointers into them, so `graph` must be kept as long.
         self._arrays = GraphArrays(graph)
+        # Held while the graph is eliminated. Lock order: this one or that of a CensoredChain, never both; then that of a Call.
         self._lock = threading.Lock()
         self._pattern = pattern
         # With a pattern one plan serves everything.
@@ -113,7 +115,7 @@ class Plan:
         return self._full
 
     def __reduce__(self) -> tuple[type[Plan], tuple[Graph, Pattern | None]]:
-        # The core's own memory does not travel; it is made and checked again.
+        # Memory of the core is not pickled; it is made and checked again.
         return Plan, (self.graph, self._pattern)
 
     # -- moments ------------------------------------------------------------------------------------------------------

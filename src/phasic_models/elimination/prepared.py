@@ -71,6 +71,7 @@ class Prepared:
             check(status, where, graph)
 
         run(work, reporting(control, progress))
+        # The plan borrows the arrays of `_arrays`, `_pattern` and `_borrowed`: they must live as long as it does.
         self._borrowed = c_pattern
         self.fill = sum(fill)
         self.plan = ffi.gc(out[0], lib.pm_plan_free)

@@ -76,6 +76,7 @@ class Workers:
     def __init__(self, limits: Limits, *, forks: bool = _FORKS) -> None:
         self.limits = limits
         self._forks = forks
+        # Guards `_idle` and `_all`. It is not held while a worker runs or ends, which may take long.
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()

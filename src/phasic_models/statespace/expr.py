@@ -257,6 +257,7 @@ class Expr:
 _Row = list[tuple[Fraction, list[tuple[Parameter | int, int]]]]
 
 _known: WeakValueDictionary[Hashable, Expr] = WeakValueDictionary()
+# Guards `_known`, so that two threads never make equal expressions twice. Re-entrant, for a signal handler that makes some.
 _lock = threading.RLock()
 
 
