@@ -370,7 +370,7 @@ class Graph:
 
         The graph is eliminated when this is first needed: by moments, sojourn times, quantiles, transforms and everything with
         rewards. `pdf`, `cdf`, `sf`, `pdf_and_grad` and `sample` of the time until absorption need the graph alone, so that they
-        serve also where the elimination would be too large.
+        are also available where the elimination would be too large.
         """
         # Imported here because model builds on graph, not the other way round.
         from .model import Model
@@ -405,6 +405,15 @@ class Graph:
         ----------
         A. Hobolth, A. Siri-Jégousse, M. Bladt (2019), Phase-type distributions in population genetics. Theoretical Population
         Biology 127, 16-32. https://doi.org/10.1016/j.tpb.2019.02.001
+
+        Examples
+        --------
+        Events at rate 2 until a time that is exponential with rate 3; their number is geometric.
+
+        >>> graph = Graph.from_arrays([[1], [0]], [0], [1], [3.0], initial=0)
+        >>> counted, events = graph.discretize(2.0)
+        >>> counted.model().pdf([], [0, 1, 2], events).round(6)
+        array([0.6  , 0.24 , 0.096])
         """
         if self.discrete:
             raise GraphError("the graph is discrete already")

@@ -34,7 +34,7 @@ def path_problem(name: str) -> str | None:
     Returns
     -------
     str or None
-        What is wrong with it, or None where nothing is.
+        The mistake, in words that follow the name; None if there is none.
     """
     if not name or name.startswith("/"):
         return "is empty or absolute"
@@ -70,7 +70,7 @@ def name_problem(name: str) -> str | None:
     Returns
     -------
     str or None
-        What is wrong with it, or None where nothing is.
+        The mistake, in words that follow the name; None if there is none.
     """
     if "/" in name:
         return "holds a separator of folders"

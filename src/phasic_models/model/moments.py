@@ -112,6 +112,13 @@ class Moments(ModelBase):
         """Return the covariance of the sums of two rewards, a float or shape (batch,); None stands for ones.
 
         Errors as for `covariance_matrix`.
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> round(model.covariance([1.0], model.states[:, 0]), 6)  # time and total branch length
+        2.333333
         """
         first = self._ones_if_none(check_reward_vector(rewards1, self.graph, "rewards1"))
         if rewards2 is rewards1:
@@ -152,7 +159,7 @@ class Moments(ModelBase):
     def sojourn(self, theta: Any, *, n_threads: int | None = None) -> Floats:
         """Return the expected time (or number of steps) in each vertex, shape (V,) or (batch, V).
 
-        It is infinite in states that are reached and visited again and again for ever, because absorption is not certain.
+        It is infinite in states that are reached and visited for ever, because absorption is not certain.
 
         Raises
         ------
@@ -160,6 +167,13 @@ class Moments(ModelBase):
             If an argument is out of range.
         NumericalError
             If a finite result overflows.
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> model.sojourn([1.0])  # by row of model.states: start, 1, 2 and 3 lineages
+        array([0.        , 0.        , 1.        , 0.33333333])
         """
         batch, is_batch = check_theta(theta, self.graph)
         values = self._plan.sojourn(batch, thread_count(n_threads))

@@ -29,7 +29,7 @@ from .targets import GitHubTarget, Target, open_target, other_content
 
 @dataclass(frozen=True)
 class Publication:
-    """What was published.
+    """The result of a publication.
 
     Attributes
     ----------

@@ -135,6 +135,16 @@ class SymbolicCache:
         ------
         GraphError
             As for `Graph`; an error is not stored.
+
+        Examples
+        --------
+        >>> def coalescent(state, n=4):
+        ...     if len(state) == 0:
+        ...         return [([n], 1.0, [1.0])]
+        ...     k = state[0]
+        ...     return [([k - 1], 0.0, [k * (k - 1) / 2])] if k > 1 else []
+        >>> SymbolicCache().graph(coalescent, n=3)
+        Graph(4 vertices, 3 edges, 1 parameter (theta_0), continuous)
         """
         from ..cache.graphs import remembered_graph
 
