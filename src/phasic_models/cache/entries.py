@@ -6,7 +6,7 @@ read as well. Each file is complete and checkable by itself and two writers of o
 reader needs a lock and any subset that a killed writer leaves is still right.
 
 An entry that this cache wrote itself has an empty marker ``own/<hash>`` beside ``symbolic/``; the marker's time is the entry's
-last use. Eviction goes by the markers, so it can neither touch an installed library nor files that somebody put there
+last use. Eviction goes by the markers, so it can neither touch an installed library nor files that were put there
 by hand.
 """
 

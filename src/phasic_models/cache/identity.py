@@ -47,7 +47,7 @@ class Identity(NamedTuple):
     format_version: str | None = None
 
     def problem(self, dag: SymbolicDAG, path: Path) -> str | None:
-        """Say in what an opened file differs; None where it is the model that is meant."""
+        """Return how an opened file differs from the expected model; None if it does not."""
         found = dag.content_hash()
         if found != self.graph_hash:
             return f"{path}: holds another model: its graph hash is {found}, and {self.source} says {self.graph_hash}"

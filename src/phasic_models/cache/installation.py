@@ -258,7 +258,7 @@ def copy_files(folder: Path, target: Path) -> Path:
 
 
 def place(library: CheckedLibrary, symbolic: Path, staging: Path, source: str) -> InstalledLibrary:
-    """Let a checked library take its place; what was there goes to the staging folder, and vanishes with it."""
+    """Move a checked library to its place; an older one is moved to the staging folder, and removed with it."""
     target = symbolic / library.category
     try:
         move_in(library.folder, target, aside=staging / f"old-{library.category}")

@@ -199,7 +199,7 @@ def collect(
         # In the order of library.yaml, whichever was ready first.
         raise LibraryMistakes([mistakes[task.name] for task in tasks if task.name in mistakes])
     if lost := [task.name for task in tasks if task.name not in built]:
-        raise LibraryError(f"asked for {len(tasks)} models, built {len(built)}: nothing came of {', '.join(lost)}")
+        raise LibraryError(f"asked for {len(tasks)} models, built {len(built)}: not built: {', '.join(lost)}")
     return built
 
 

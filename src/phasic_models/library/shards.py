@@ -51,7 +51,7 @@ class Shard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of a build is meant: ``Part.parse("2/4")``."""
+    """A part of a build, by number: ``Part.parse("2/4")``."""
 
     number: int
     of: int

@@ -101,7 +101,7 @@ def download(
     source : str or RemoteObject
         http(s)://, s3://, gs://, az://, file:// or a plain path; or an object in an opened store.
     target : path
-        Where the file goes. A target that already has the right SHA-256 is left alone, and nobody is contacted.
+        Where the file goes. A target that already has the right SHA-256 is not changed, and the network is not used.
     size, sha256 : int, str, optional
         The required size in bytes, and the required checksum.
     room : int, optional
@@ -205,7 +205,7 @@ def fetch_bytes(
         try:
             return download(url, target, options=small, headers=headers, expect=expect).read_bytes()
         except DownloadError as error:
-            # The reader of the message never asked for that file, which is gone when it is read.
+            # The reader of the message does not know the temporary file, which no longer exists then.
             error.args = (str(error).replace(f" into {target}", "").replace(f" (to become {target})", ""),)
             raise
 
@@ -246,7 +246,7 @@ def _partial_file(folder: Path, name: str, sha256: str | None) -> Iterator[Path]
 
 
 class _Interrupted(DownloadError):
-    """Given up in the middle: the bytes so far may serve a later run."""
+    """The transfer stopped in the middle: a later run may continue from the bytes so far."""
 
 
 class _Transfer:

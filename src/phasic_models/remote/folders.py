@@ -159,7 +159,7 @@ class ObjectFolder:
         return dict(read_checksums(found[0].decode("utf-8", "replace"), source=f"{self.url}/{CHECKSUMS_NAME}"))
 
     def add_checksums(self, new: Mapping[str, str]) -> None:
-        """Merge lines into SHA256SUMS without losing those that somebody else writes meanwhile."""
+        """Merge lines into SHA256SUMS and keep those that another process writes meanwhile."""
         update(self, CHECKSUMS_NAME, lambda old: merged_checksums(old, new, f"{self.url}/{CHECKSUMS_NAME}"))
 
 

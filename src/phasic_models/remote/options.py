@@ -23,7 +23,7 @@ class TransferOptions:
     Parameters
     ----------
     offline : bool
-        Contact nobody: every remote address raises OfflineError.
+        Use no network: every remote address raises OfflineError.
     timeout : float
         Seconds without a single byte after which a connection counts as broken.
     connect_timeout : float

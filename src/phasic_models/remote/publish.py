@@ -106,7 +106,7 @@ def publish(
     cache_dir : path, optional
         Cache root in which an installed library is looked up first.
     offline : bool, optional
-        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+        Use no network; by default PHASIC_MODELS_OFFLINE.
 
     Returns
     -------
@@ -199,7 +199,7 @@ def write_github_index(
     mirrors : sequence of str
         Addresses of folders that have the same tarballs, to be tried after the release itself.
     offline : bool, optional
-        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+        Use no network; by default PHASIC_MODELS_OFFLINE.
 
     Returns
     -------

@@ -267,7 +267,7 @@ class GitHubTarget:
         return self.repository.download_url(self.tag, name)
 
     def finish(self) -> bool:
-        """Let the release, a draft until now, be seen."""
+        """Publish the release, which was a draft until now."""
         return self.repository.show(self.release)
 
 
