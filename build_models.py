@@ -71,7 +71,7 @@ def main(
     """Build model libraries, check them against their locks, package them and index a conda channel."""
     console = Console()
     target = out or root / "build"
-    with _told(target, verbose):
+    with _reported(target, verbose):
         start = time.perf_counter()
         if shard is not None and (merge or update_lock or only_check or against or channel):
             raise typer.BadParameter("--shard only builds models; give the other options to --merge")
@@ -103,7 +103,7 @@ def main(
 
 
 @contextmanager
-def _told(out: Path, verbose: bool) -> Iterator[None]:
+def _reported(out: Path, verbose: bool) -> Iterator[None]:
     """Turn what goes wrong into lines for a person and an exit code; the tracebacks are shown if asked for."""
     # Ended by a batch system, it cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, _stop)

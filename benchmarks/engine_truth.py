@@ -94,7 +94,7 @@ def density(model: Model, repeats: int, budget: float, folder: Path) -> dict[str
 
 
 def machine(model: Model, repeats: int, budget: float, folder: Path) -> dict[str, Any]:
-    """What one core can do: multiply-adds per second in a large matrix product, and bytes per second in a copy."""
+    """The speed of one core: multiply-adds per second in a large matrix product, and bytes per second in a copy."""
     size = 768
     a, b, c = np.random.default_rng(1).random((3, size, size))
     product = summary(sample(lambda: np.matmul(a, b, out=c), repeats, budget))

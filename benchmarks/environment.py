@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 PHASIC = "phasic==0.32.1"
-# What phasic imports, named here because its own requirements pull in far more than that.
+# Packages that phasic imports, named here because its own requirements pull in far more than that.
 REQUIREMENTS = (
     "numpy", "scipy", "matplotlib", "jax", "json5", "requests", "graphviz", "seaborn", "pyyaml", "psutil", "rich",
     "tqdm", "multiprocess", "ipython", "ipywidgets",
 )  # fmt: skip
-# What phasic-models imports, and pytest: the tests of phasic_bridge run here too.
+# Packages that phasic-models imports, and pytest: the tests of phasic_bridge run here too.
 OURS = ("cffi", "filelock", "hypothesis", "msgspec", "packaging", "platformdirs", "pytest", "safetensors")
 OPTIONAL = ("stormpy",)
 

@@ -23,7 +23,7 @@ class Model:
     spec : str
         ``family:size``, the name under which results are filed.
     title : str
-        What the tables call it.
+        Its name in the tables.
     moves : callable
         From a state to its ``(next state, coefficients)`` pairs.
     initial : tuple of int

@@ -12,7 +12,7 @@ class Row:
     Attributes
     ----------
     what : str
-        What is measured, in words.
+        A description of the measurement.
     model : str
         The model's spec.
     task : str

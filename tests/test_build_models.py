@@ -184,7 +184,7 @@ def test_a_retracted_model_is_named_wherever_it_is_offered(root: Path, tmp_path:
     path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
     make_release(root, root / "build", update=True)
     publish(root / "build" / "libraries" / "coalescent", mirror)
-    reason = "A rate was doubled. (mended in 2.0.0)"
+    reason = "A rate was doubled. (corrected in 2.0.0)"
 
     schema = json.loads((ROOT / "src" / "phasic_models" / "schemas" / "index.schema.json").read_text())
     document = json.loads((tmp_path / "mirror" / "index.json").read_text())
@@ -222,7 +222,7 @@ def test_a_retracted_model_is_named_wherever_it_is_offered(root: Path, tmp_path:
     listed = {entry["name"]: entry["retraction"] for entry in json.loads(run("list", "--json").stdout)}
     assert listed == {"coalescent/n_samples_3": "", "coalescent/n_samples_5": reason}
     assert reason in run("info", "coalescent/n_samples_5", "--no-plot").stdout
-    with pytest.warns(UserWarning, match=r"retracted by its authors: A rate was doubled\. \(mended in 2\.0\.0\)"):
+    with pytest.warns(UserWarning, match=r"retracted by its authors: A rate was doubled\. \(corrected in 2\.0\.0\)"):
         load_model("coalescent/n_samples_5", cache_dir=tmp_path / "cache")
 
 

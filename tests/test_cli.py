@@ -217,8 +217,8 @@ def test_verify(root):
     assert "n_2.json" in text
     assert "n_3.meta: missing" in text
     assert f"{key}.safetensors" in text
-    assert "deaths: mend it with: ptd-cache install deaths" in text
-    assert f"{key}: mend it with: nothing to do" in text
+    assert "deaths: repair it with: ptd-cache install deaths" in text
+    assert f"{key}: repair it with: nothing to do" in text
     results = {result["name"]: result for result in json.loads(run("verify", "--all", "--json", code=1))}
     assert len(results["deaths"]["problems"]) == 2
     assert "not installed" in mistake("verify", "coalescent", code=3)
@@ -288,7 +288,7 @@ def test_what_others_installed_is_mended_by_their_means(root, tmp_path, monkeypa
     expected = words.format(root=cache_root, environment=prefix)
     row = next(row for row in json.loads(run("validate", "--json", code=1)) if row["category"] == "packaged")
     assert row["remedy"] == expected
-    assert f"mend it with: {expected}" in mistake("verify", "packaged", code=1)
+    assert f"repair it with: {expected}" in mistake("verify", "packaged", code=1)
 
 
 def test_doctor(root):

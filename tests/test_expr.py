@@ -1,5 +1,4 @@
 import copy
-import doctest
 import math
 import pickle
 from fractions import Fraction
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import phasic_models.statespace.expr
 from phasic_models.errors import GraphError, ParameterError
 from phasic_models.graph import Graph
 from phasic_models.statespace.expr import Expr, params
@@ -397,7 +395,3 @@ def test_unique_sorts_rows_as_tuples(rows):
     slow, slow_place = given_rows._unique_by_tuples()
     assert [slow.key(i) for i in range(len(slow))] == sorted(set(keys))
     assert slow_place.tolist() == place.tolist()
-
-
-def test_examples_in_docstrings():
-    assert doctest.testmod(phasic_models.statespace.expr).failed == 0

@@ -1,4 +1,3 @@
-import doctest
 import math
 import pickle
 import time
@@ -10,7 +9,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import Chain, Move, any_chains, chains, thetas
 
-import phasic_models.graph
 from phasic_models.errors import GraphError
 from phasic_models.graph import Graph
 from phasic_models.statespace.expr import Expr, params
@@ -557,10 +555,6 @@ def test_progress_is_called():
     calls = []
     Graph(coalescent, n=50, progress=lambda done, found: calls.append((done, found)))
     assert calls[-1] == (50, 50)
-
-
-def test_examples_in_docstrings():
-    assert doctest.testmod(phasic_models.graph).failed == 0
 
 
 # --- errors --------------------

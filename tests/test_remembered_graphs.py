@@ -383,3 +383,12 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "graphs").write_text("in the way")
     with pytest.warns(CacheWarning, match="could not store a graph"):
         assert SymbolicCache(tmp_path).graph(coalescent).vertices_length() == 5
+
+
+def test_a_warning_names_the_line_outside_of_the_package(cache):
+    dag = cache.get_or_compute(Graph(coalescent))
+    path = entry_file(cache.cache_dir, dag.content_hash(), ".safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.warns(CacheWarning, match="set aside") as caught:
+        cache.load_dag(dag.content_hash())
+    assert [warning.filename for warning in caught] == [__file__]

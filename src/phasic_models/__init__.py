@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# Where each public name lives. Rooms are entered when a name is first asked for, which keeps the import fast.
+# The module of each public name. It is imported when the name is first used, which keeps `import phasic_models` fast.
 _ROOMS = {
     "DeadlineExceededError": "errors",
     "Graph": "graph",

@@ -1,7 +1,7 @@
 """Publish libraries to, and fetch them from, S3, Google Cloud Storage, Azure, GitHub releases and any address.
 
 Buckets are reached through obstore, everything else by the HTTP client of `phasic_models.remote.http`. What arrives is checked
-against a size and a SHA-256 before it takes its place, and ``PHASIC_MODELS_OFFLINE=1`` contacts nobody.
+against a size and a SHA-256 before it takes its place, and ``PHASIC_MODELS_OFFLINE=1`` uses no network.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class _Backend(ABC):
         remote_prefix: str = "",
         progress: Progress | bool | None = None,
     ) -> TransferReport:
-        """Copy what lies below the prefix into a cache's ``symbolic`` folder; what is there and right is not fetched.
+        """Copy what lies below the prefix into a cache's ``symbolic`` folder; files that are there and correct are not fetched.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class S3Backend(_Backend):
     endpoint_url : str, optional
         Another server than Amazon's.
     offline : bool, optional
-        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+        Use no network; by default PHASIC_MODELS_OFFLINE.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class GCSBackend(_Backend):
         A service account's JSON file; by default GOOGLE_APPLICATION_CREDENTIALS and the like. Without any, reading is
         anonymous.
     offline : bool, optional
-        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+        Use no network; by default PHASIC_MODELS_OFFLINE.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class AzureBlobBackend(_Backend):
     account_key, connection_string : str, optional
         Credentials; by default the AZURE_STORAGE_* variables. Without any, reading is anonymous.
     offline : bool, optional
-        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+        Use no network; by default PHASIC_MODELS_OFFLINE.
     """
 
     def __init__(
@@ -263,12 +263,12 @@ def download_from_url(
     progress : callable, bool, optional
         ``progress(label, done, total)``; by default a bar at a terminal.
     offline : bool, optional
-        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+        Use no network; by default PHASIC_MODELS_OFFLINE.
 
     Returns
     -------
     list of InstalledLibrary, or pathlib.Path
-        What was installed; the file where only ``output_path`` was asked for.
+        The installed version and its place; with ``output_path``, the file.
     """
     from .cache.prefix import writable_layer
 
@@ -312,7 +312,7 @@ def download_from_github_release(
     progress : callable, bool, optional
         ``progress(label, done, total)``; by default a bar at a terminal.
     offline : bool, optional
-        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+        Use no network; by default PHASIC_MODELS_OFFLINE.
 
     Returns
     -------
@@ -362,7 +362,7 @@ def install_model_library(
     cache_dir : path, optional
         Cache root to install into; by default PHASIC_CACHE_DIR, then ``~/.phasic_cache``.
     offline : bool, optional
-        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+        Use no network; by default PHASIC_MODELS_OFFLINE.
     progress : callable, bool, optional
         ``progress(label, done, total)``; True or False forces or suppresses the bar, which by default appears at a
         terminal.
@@ -370,7 +370,7 @@ def install_model_library(
     Returns
     -------
     InstalledLibrary
-        What is installed now, and where. Nothing is fetched where the same version is there already, complete and
+        The installed version and its place. Nothing is fetched where the same version is there already, complete and
         unaltered.
 
     Raises

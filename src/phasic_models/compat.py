@@ -143,7 +143,7 @@ class VersionRange:
         return self.specifier + ("" if self.upper is None else ".0a0")
 
     def allows(self, version: str | Version) -> bool:
-        """Whether a version lies in the range; a pre-release is before its release, yet part of its series.
+        """Whether a version is in the range; a pre-release is before its release, yet part of its series.
 
         Raises
         ------
@@ -171,7 +171,7 @@ def _release(version: str | Version) -> tuple[tuple[int, ...], bool]:
 
 
 class Ranges(Protocol):
-    """What library.yaml says under ``compatible``."""
+    """The ranges of versions under ``compatible`` in library.yaml."""
 
     @property
     def phasic(self) -> str:
@@ -222,7 +222,7 @@ def _numbers(text: str, source: str) -> tuple[int, ...]:
 
 
 class Stated(Protocol):
-    """What metadata say of the versions that something may be used beside; see `phasic_models.formats.ModelMeta`."""
+    """The ranges of versions in metadata; see `phasic_models.formats.ModelMeta`."""
 
     compatible_versions: list[str]
     phasic_min_version: str | None
@@ -259,7 +259,7 @@ def check(stated: Stated, *, source: str | None = None) -> None:
     Parameters
     ----------
     stated : ModelMeta or Manifest
-        Its metadata. What they leave open is not checked.
+        Its metadata. Ranges that they leave open are not checked.
     source : str, optional
         File name for the message; by default the name of the model or library.
 

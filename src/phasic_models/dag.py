@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def _indices(values: npt.ArrayLike, dtype: Any, name: str) -> npt.NDArray[Any]:
-    """Return whole numbers as an array that nobody can change: the core checks it once and then relies on it.
+    """Return whole numbers as an array that cannot be changed: the core checks it once and then relies on it.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class SymbolicDAG:
 
     Made by `Graph.eliminate` or read from a file. The elimination is that of Grassmann, Taksar and Heyman (1985), which
     subtracts nothing. The graph is cut into its strongly connected components (blocks), and only edges inside a block
-    are eliminated. What is left has no cycle and gives the expectation of any reward at any parameter vector.
+    are eliminated. The result has no cycle and gives the expectation of any reward at any parameter vector.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class SymbolicDAG:
     operations
         Multiply-adds of one elimination; checked.
     ordering
-        How the order was found, for people.
+        How the order was found, as a text.
 
     Raises
     ------
@@ -77,6 +77,16 @@ class SymbolicDAG:
     ----------
     W. K. Grassmann, M. I. Taksar, D. P. Heyman (1985), Regenerative analysis and steady state distributions for Markov
     chains. Operations Research 33(5), 1107-1116. https://doi.org/10.1287/opre.33.5.1107
+
+    Examples
+    --------
+    >>> from phasic_models import Graph
+    >>> graph = Graph.from_arrays([[2], [1], [0]], [0, 1, 1], [1, 2, 0], [1.0, 1.0, 0.5], initial=0)
+    >>> dag = graph.eliminate()
+    >>> dag.n_blocks, dag.is_acyclic
+    (2, False)
+    >>> SymbolicDAG.from_json(dag.to_json()).content_hash() == graph.content_hash()
+    True
     """
 
     def __init__(
@@ -205,8 +215,7 @@ class SymbolicDAG:
         """Return the hash of the graph."""
         return self.graph.content_hash()
 
-    # -- other rooms; imported when called, because they build on this one
-    # ----------------------------------------------
+    # -- modules that build on this one, so that they are imported when called -----------------------------------------
 
     def model(self) -> Model:
         """Return the model that evaluates this elimination."""

@@ -1,11 +1,11 @@
-"""The exceptions that phasic-models raises on purpose.
+"""The exceptions of phasic-models.
 
 Each also derives from the built-in exception that a caller would expect, so that ``except ValueError`` keeps working.
 """
 
 
 class PhasicModelsError(Exception):
-    """Base of every exception that this package raises on purpose."""
+    """Base of the exceptions that this package defines."""
 
 
 class GraphError(PhasicModelsError, ValueError):

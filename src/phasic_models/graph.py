@@ -34,7 +34,7 @@ class Graph:
 
     Vertex 0 is the starting vertex and has no state; its out-edges are initial probabilities. Constant ones must sum to
     one; where one of them depends on parameters, all are divided by their sum at each θ. A vertex without out-edges is
-    absorbing. Weights are rates or, if `discrete`, jump probabilities; what these lack to one is the chance to stay.
+    absorbing. Weights are rates or, if `discrete`, jump probabilities; the remaining probability is the probability of staying.
     Transitions of a state to itself do nothing in continuous time and are part of staying in discrete time; they are
     dropped, and so are transitions whose weight is zero whatever θ is. A state that is left with none is absorbing.
 
@@ -50,12 +50,12 @@ class Graph:
         * ``(next_state, expression)``: a rational function made from `params`.
 
         Without `ipv` it is first called with an empty state and returns the initial states:
-        ``(state, probability, coefficients)`` triples, whose coefficients mean nothing, or ``(state, probability)``
+        ``(state, probability, coefficients)`` triples, whose coefficients are ignored, or ``(state, probability)``
         pairs. A probability may be an expression.
     ipv
         Initial ``(state, probability)`` pairs, or one state; the callback is then never called with an empty state.
     parameterized
-        True demands and False forbids that weights depend on parameters; None finds out.
+        True: raise if no weight depends on a parameter. False: raise if one does. None: either.
     discrete
         Whether weights are probabilities of a jump per time step.
     max_states
@@ -85,7 +85,7 @@ class Graph:
     and returns ``(states, probabilities)``. It is called with at most 65,536 states at a time. Next states may be of any
     integer type; long states of small numbers are handled most quickly as int8.
 
-    What a callback gave can be remembered for other processes: `SymbolicCache.graph`.
+    `SymbolicCache.graph` stores the graph of a callback for later processes.
 
     Attributes
     ----------
@@ -290,6 +290,11 @@ class Graph:
         ------
         GraphError
             If the graph has no such state.
+
+        Examples
+        --------
+        >>> Graph.from_arrays([[2], [1], [0]], [0, 1], [1, 2], [2.0, 1.0], initial=0).vertex_of([2])
+        3
         """
         wanted = parse_state(state, self.state_length)
         low, high = 1, self.vertices_length()
@@ -349,6 +354,11 @@ class Graph:
         ----------
         J. W. H. Liu (1990), The role of elimination trees in sparse factorization. SIAM Journal on Matrix Analysis and Applications
         11(1), 134-172. https://doi.org/10.1137/0611010
+
+        Examples
+        --------
+        >>> Graph.from_arrays([[2], [1], [0]], [0, 1], [1, 2], [2.0, 1.0], initial=0).eliminate()
+        SymbolicDAG(4 vertices, 3 blocks, 0 entries of fill, 0 operations)
         """
         # Imported here because dag builds on graph, not the other way round.
         from .dag import SymbolicDAG
@@ -360,7 +370,7 @@ class Graph:
 
         The graph is eliminated when this is first needed: by moments, sojourn times, quantiles, transforms and everything with
         rewards. `pdf`, `cdf`, `sf`, `pdf_and_grad` and `sample` of the time until absorption need the graph alone, so that they
-        serve also where the elimination would be too large.
+        are also available where the elimination would be too large.
         """
         # Imported here because model builds on graph, not the other way round.
         from .model import Model
@@ -395,6 +405,15 @@ class Graph:
         ----------
         A. Hobolth, A. Siri-Jégousse, M. Bladt (2019), Phase-type distributions in population genetics. Theoretical Population
         Biology 127, 16-32. https://doi.org/10.1016/j.tpb.2019.02.001
+
+        Examples
+        --------
+        Events at rate 2 until a time that is exponential with rate 3; their number is geometric.
+
+        >>> graph = Graph.from_arrays([[1], [0]], [0], [1], [3.0], initial=0)
+        >>> counted, events = graph.discretize(2.0)
+        >>> counted.model().pdf([], [0, 1, 2], events).round(6)
+        array([0.6  , 0.24 , 0.096])
         """
         if self.discrete:
             raise GraphError("the graph is discrete already")
@@ -415,6 +434,17 @@ class Graph:
         discrete
             Must be true only for a graph that was built with ``discrete=True``; such a graph gives a discrete model
             anyway.
+
+        Raises
+        ------
+        GraphError
+            If `discrete` is true and the graph is continuous.
+
+        Examples
+        --------
+        >>> graph = Graph.from_arrays([[2], [1], [0]], [0, 1], [1, 2], [2.0, 1.0], initial=0)
+        >>> Graph.pmf_from_graph(graph).expectation([])
+        1.5
         """
         if discrete and not graph.discrete:
             raise GraphError(

@@ -172,7 +172,7 @@ def _import_phasic() -> Any:
 
 
 def _unique_states(states: list[_State]) -> list[_State]:
-    """Tell vertices with the same state apart by one more entry; vertex 0, which has no state, does not count."""
+    """Distinguish vertices with the same state by one more entry; vertex 0, which has no state, does not count."""
     if len(set(states[1:])) == len(states) - 1:
         return states
     seen: dict[_State, int] = {}

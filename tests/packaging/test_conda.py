@@ -161,7 +161,7 @@ def test_a_retracted_model_is_named_in_the_package(built: Path, license_file: Pa
     recipe = recipe_text(msgspec.structs.replace(spec, models=[model]))
     extract(package(built, license_file, tmp_path / "noarch", recipe), tmp_path / "unpacked")
     about = json.loads((tmp_path / "unpacked" / "info" / "about.json").read_text())
-    assert about["description"].endswith("Retracted: n_samples_3: The rates are off by 2 (mended in 1.0.1).")
+    assert about["description"].endswith("Retracted: n_samples_3: The rates are off by 2 (corrected in 1.0.1).")
 
 
 def test_the_package_of_all_libraries_pins_each(tmp_path: Path) -> None:

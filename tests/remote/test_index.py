@@ -441,7 +441,7 @@ def test_a_retraction_counts_for_the_very_same_model_of_earlier_versions():
     assert stated == {"2.0.0": {}, "1.10.1": {"a": reason}, "1.9.0": {"a": reason}, "1.0.0": {}, "0.9.0": {}}
     index = Index(libraries={"coalescent": library})
     assert parse_index(encode_index(index)).libraries == index.libraries
-    assert str(reason) == "a rate was doubled (mended in 2.0.0)"
+    assert str(reason) == "a rate was doubled (corrected in 2.0.0)"
 
 
 def test_what_cannot_be_indexed(tmp_path, make_library):

@@ -432,7 +432,7 @@ def test_github_says_for_how_long(token, make_library, monkeypatch, header):
     assert max(waits) == pytest.approx(9, abs=2)
     token.limits["GET"] = 1
     token.limit_headers[header] = "3600" if header == "Retry-After" else str(int(time.time()) + 3600)
-    with pytest.raises(DownloadError, match=r"asks to come back in 3,\d{3} seconds"):
+    with pytest.raises(DownloadError, match=r"asks to wait 3,\d{3} seconds"):
         publish(make_library(version="1.1.0"), f"github:{REPO}@v1.1.0")
 
 

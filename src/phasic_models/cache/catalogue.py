@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import FormatError, ModelNotFoundError
 from ..files.names import MANIFEST_NAME, MODEL_SUFFIXES, category_problem, name_problem
 from . import prefix
-from .entries import CacheWarning, Stamp, entry_folders, is_hash, stamp
+from .entries import Stamp, entry_folders, is_hash, stamp
 from .identity import listed, of_entry
+from .warn import warn_user
 
 if TYPE_CHECKING:
     from ..dag import SymbolicDAG
@@ -130,11 +130,9 @@ def libraries(
             folder = layer.symbolic / category
             manifest = _read_manifest(folder)
             if isinstance(manifest, FormatError):
-                warnings.warn(
+                warn_user(
                     f"skipped the library in {folder}: {manifest}. `ptd-cache verify` checks what is installed; "
-                    "reinstall it",
-                    CacheWarning,
-                    stacklevel=2,
+                    "reinstall it"
                 )
             elif manifest is not None:
                 yield Library(category, folder, layer, manifest)
@@ -212,9 +210,9 @@ def load_model(name: str, *, cache_dir: str | os.PathLike[str] | None = None) ->
     Examples
     --------
     >>> import phasic_models as pm
-    >>> model = pm.load_model("coalescent/n_samples_10")  # doctest: +SKIP
-    >>> float(model.expectation([1.0]))  # doctest: +SKIP
-    1.8
+    >>> model = pm.load_model("coalescent/n_samples_3")
+    >>> round(model.expectation([1.0]), 6)
+    1.333333
     """
     from ..model import Model
 
@@ -242,7 +240,7 @@ def find_model(name: str, layers: list[Layer]) -> Found:
         opened = _in_layer(layer, parts[0], parts[1], failures)
         if opened is not None:
             for failure in failures:
-                warnings.warn(f"passed over a corrupt file: {failure}", CacheWarning, stacklevel=3)
+                warn_user(f"passed over a corrupt file: {failure}")
             if opened.meta is not None:
                 _check_use(opened.meta, opened.base)
             return opened
@@ -305,13 +303,13 @@ def _has_files(base: Path) -> bool:
 
 
 def _check_use(meta: ModelMeta, base: Path) -> None:
-    """Refuse what does not fit the installed versions, and warn of what was retracted."""
+    """Raise if the model does not fit the installed versions, and warn if it was retracted."""
     from .. import compat
 
     compat.check(meta, source=f"{base}.meta")
     if meta.status == "retracted":
         reason = f": {meta.retraction}" if meta.retraction is not None else ""
-        warnings.warn(f"the model {meta.model_name} was retracted by its authors{reason}", UserWarning, stacklevel=4)
+        warn_user(f"the model {meta.model_name} was retracted by its authors{reason}", UserWarning)
 
 
 def open_unchecked(base: Path, failures: list[FormatError], identity: Identity | None = None) -> SymbolicDAG | None:
@@ -324,7 +322,7 @@ def open_unchecked(base: Path, failures: list[FormatError], identity: Identity |
     failures
         Collects the errors of files that exist and cannot be used.
     identity
-        What the file must hold; anything else is another model, whose file was put in this place.
+        The required content. A file with other content belongs to another model.
 
     Returns
     -------

@@ -5,8 +5,8 @@ there in a folder that is named by the first two digits. Files directly in ``sym
 read as well. Each file is complete and checkable by itself and two writers of one hash write the same content, so no
 reader needs a lock and any subset that a killed writer leaves is still right.
 
-What this cache wrote itself has an empty marker ``own/<hash>`` beside ``symbolic/``; the marker's time is the entry's
-last use. Eviction goes by the markers, so it can neither touch an installed library nor files that somebody put there
+An entry that this cache wrote itself has an empty marker ``own/<hash>`` beside ``symbolic/``; the marker's time is the entry's
+last use. Eviction goes by the markers, so it can neither touch an installed library nor files that were put there
 by hand.
 """
 
@@ -28,7 +28,7 @@ MARKER_FOLDER = "own"
 #: Remembered graphs, ``<key of the callback>.safetensors``; they have markers like entries, and are evicted like them.
 GRAPH_FOLDER = "graphs"
 SET_ASIDE_SUFFIX = ".corrupt"
-#: A writer that is alive has renamed its temporary file long before this many seconds have passed.
+#: A running writer renames its temporary file long before this many seconds have passed.
 ABANDONED_AFTER = 3600.0
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 _CACHEDIR_TAG = (
@@ -46,7 +46,7 @@ def is_hash(text: object) -> bool:
 
 
 class Stamp(NamedTuple):
-    """What tells one version of a file from the next that was renamed into its place."""
+    """Distinguishes one version of a file from the next one that is renamed into its place."""
 
     inode: int
     size: int
@@ -153,7 +153,7 @@ class EntryStore:
                 write_atomic(self.root / "CACHEDIR.TAG", _CACHEDIR_TAG)
 
     def touch(self, key: str) -> None:
-        """Note that an entry was used now; where that cannot be noted, nothing happens."""
+        """Record that an entry was used now; an error in doing so is ignored."""
         with contextlib.suppress(OSError):
             os.utime(self._markers / key)
 
@@ -254,7 +254,7 @@ class EntryStore:
                 continue
             noted, key = heapq.heappop(self._oldest)
             mark = stamp(self._markers / key)
-            # What was used, saved or removed since the scan is newer than the rest of the list; the next scan sees it.
+            # Entries that were used, saved or removed since the scan are newer than the rest of the list; the next scan sees them.
             if mark is not None and mark.modified == noted and key != keep:
                 self.remove(key)
                 removed.append(key)

@@ -1,4 +1,4 @@
-"""A key for what a callback computes, or none where that cannot be known for sure.
+"""A key for the graph that a callback computes, or none where that graph is not certain.
 
 Two callbacks with one key give the same graph. The key covers the code of the callback and of every plain function that
 it uses, their defaults, what they close over and the globals that they read, the arguments, and the versions of Python,
@@ -54,7 +54,7 @@ _REFUSED = frozenset({
 
 
 class _Unsure(Exception):
-    """The value of something is not all there is to know of it."""
+    """The value does not determine what the callback computes, so that there is no key."""
 
 
 def callback_key(callback: Callable[..., Any], options: Mapping[str, Any]) -> str | None:
@@ -171,7 +171,7 @@ class _Mark:
         self.value((atom.names, atom.index) if isinstance(atom, Parameter) else atom)
 
     def _alone(self, add: Callable[[Any], None], value: Any) -> bytes:
-        """Return the digest of one value by itself."""
+        """Return the digest of one value alone."""
         kept, self.digest = self.digest, hashlib.sha256()
         add(value)
         kept, self.digest = self.digest, kept

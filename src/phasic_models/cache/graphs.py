@@ -1,17 +1,17 @@
-"""Graphs that callbacks gave, remembered for the next process: files ``graphs/<key>.safetensors`` of the user's cache.
+"""Graphs of callbacks, kept for the next process: files ``graphs/<key>.safetensors`` of the user's cache.
 
-Only the user's own folder is read: that a file belongs to the key in its name, only its writer knew.
+Only the user's own folder is read, because a reader cannot check that a file belongs to the key in its name.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FormatError
-from .entries import CacheWarning, EntryStore, stamp
+from .entries import EntryStore, stamp
 from .fingerprint import callback_key
+from .warn import warn_user
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -55,11 +55,11 @@ def _read(store: EntryStore, key: str) -> Graph | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        _warn(f"cannot read {path}: {error.strerror or error}")
+        warn_user(f"cannot read {path}: {error.strerror or error}")
         return None
     except FormatError as error:
         done = "set aside as *.corrupt" if store.set_aside(path, seen) else "skipped"
-        _warn(f"corrupt graph {done}; it is explored again: {error}")
+        warn_user(f"corrupt graph {done}; it is explored again: {error}")
         return None
     store.touch(key)
     return graph
@@ -76,9 +76,4 @@ def _write(store: EntryStore, limit: int | None, key: str, graph: Graph) -> None
         if limit is not None:
             store.evict(limit, keep=key)
     except (OSError, FormatError) as error:
-        _warn(f"could not store a graph in {store.graphs}: {error}. The graph is right, but will be explored again")
-
-
-def _warn(message: str) -> None:
-    # The line that called SymbolicCache.graph.
-    warnings.warn(message, CacheWarning, stacklevel=5)
+        warn_user(f"could not store a graph in {store.graphs}: {error}. The graph is right, but will be explored again")

@@ -1,4 +1,4 @@
-"""What a model is: manifest, metadata and model file have to say the same of it.
+"""The identity of a model: manifest, metadata and model file must agree on it.
 
 The graph hash covers everything but the names of the parameters and their order, on which the meaning of θ depends; so
 these are compared one by one.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..dag import SymbolicDAG
     from ..formats import Manifest, ManifestModel, ModelMeta
 
-#: What manifest and metadata both hold of a library.
+#: Fields of a library that both manifest and metadata hold.
 _SHARED = (
     "format_version",
     "compatible_versions",
@@ -27,7 +27,7 @@ _SHARED = (
 
 
 class Identity(NamedTuple):
-    """What a model file must hold.
+    """The required content of a model file.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Identity(NamedTuple):
     format_version: str | None = None
 
     def problem(self, dag: SymbolicDAG, path: Path) -> str | None:
-        """Say in what an opened file differs; None where it is the model that is meant."""
+        """Return how an opened file differs from the expected model; None if it does not."""
         found = dag.content_hash()
         if found != self.graph_hash:
             return f"{path}: holds another model: its graph hash is {found}, and {self.source} says {self.graph_hash}"

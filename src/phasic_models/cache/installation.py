@@ -24,7 +24,7 @@ from ..formats import Manifest, decode_manifest, manifest_problems
 
 @dataclass(frozen=True)
 class InstalledLibrary(os.PathLike[str]):
-    """What an installation did.
+    """The result of an installation.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class CheckedLibrary:
     Attributes
     ----------
     folder : pathlib.Path
-        The folder. Nobody else writes to it: what was checked is what is installed.
+        The folder. No other process writes to it, so that the checked files are the installed ones.
     manifest : Manifest
         Its manifest.
     """
@@ -190,7 +190,7 @@ def install_archive(
     Parameters
     ----------
     archive : path
-        A .tar.gz whose files lie at the top, or in one folder for each library.
+        A .tar.gz with its files at the top, or in one folder for each library.
     symbolic : path
         The ``symbolic`` folder of a cache root.
     source : str, optional
@@ -209,7 +209,7 @@ def install_archive(
     Raises
     ------
     FormatError
-        The archive is unsafe, damaged or not a model library. What was installed before is untouched.
+        The archive is unsafe, damaged or not a model library. The installed libraries are not changed.
     """
     symbolic = Path(symbolic).expanduser()
     where = source or os.fspath(archive)
@@ -249,7 +249,7 @@ def unpack(archive: str | os.PathLike[str], folder: Path, limits: Limits = DEFAU
 
 
 def copy_files(folder: Path, target: Path) -> Path:
-    """Copy the plain files of a folder into a new one: only of such a copy is it certain that nobody else changes it."""
+    """Copy the plain files of a folder into a new one, which no other process changes."""
     target.mkdir()
     for path in sorted(folder.iterdir()):
         if path.is_file() and not is_junk(path.name) and not path.name.startswith("."):
@@ -258,7 +258,7 @@ def copy_files(folder: Path, target: Path) -> Path:
 
 
 def place(library: CheckedLibrary, symbolic: Path, staging: Path, source: str) -> InstalledLibrary:
-    """Let a checked library take its place; what was there goes to the staging folder, and vanishes with it."""
+    """Move a checked library to its place; an older one is moved to the staging folder, and removed with it."""
     target = symbolic / library.category
     try:
         move_in(library.folder, target, aside=staging / f"old-{library.category}")

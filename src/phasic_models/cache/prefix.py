@@ -40,7 +40,7 @@ class Layer(NamedTuple):
     writable
         Whether this is the one layer that the user's own entries and installed libraries are written to.
     origin
-        What named this root, for messages: ``"argument"``, a variable's name, ``"sys.prefix"`` or ``"home"``.
+        The source of this root, for messages: ``"argument"``, a variable's name, ``"sys.prefix"`` or ``"home"``.
     """
 
     root: Path

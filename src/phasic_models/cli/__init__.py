@@ -1,4 +1,4 @@
-"""The command ``ptd-cache``: a door into the other rooms, without logic of its own.
+"""The command ``ptd-cache``: it calls functions of the other packages and prints their results.
 
 Exit codes: 0 done; 1 a check found problems, or a package is missing; 2 wrong usage; 3 not found; 4 damaged or unreadable file;
 5 network; 6 incompatible versions; 7 the disk or a permission.

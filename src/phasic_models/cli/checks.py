@@ -53,7 +53,7 @@ def verify(
     if damaged:
         if not json_:
             for result in damaged:
-                typer.echo(f"{result.name}: mend it with: {result.remedy}", err=True)
+                typer.echo(f"{result.name}: repair it with: {result.remedy}", err=True)
         raise typer.Exit(FOUND_PROBLEMS)
 
 
@@ -76,7 +76,7 @@ def validate(cache_dir: CacheDir = None, json_: Json = False) -> None:
 def _show_compatibility(rows: list[Compatibility]) -> None:
     if rows:
         write_table(
-            ("library", "version", "requires", "installed", "", "mend with"),
+            ("library", "version", "requires", "installed", "", "repair with"),
             [
                 (row.category, row.version, row.requires, row.installed, "ok" if row.fits else "NO", row.remedy)
                 for row in rows
@@ -179,7 +179,7 @@ def migrate(
 
 @command
 def doctor(cache_dir: CacheDir = None, json_: Json = False) -> None:
-    """Examine the installation: engine, versions, layers, libraries; exit code 1 if something needs mending.
+    """Examine the installation: engine, versions, layers, libraries; exit code 1 if something needs a repair.
 
     Example:
 

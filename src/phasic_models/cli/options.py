@@ -51,7 +51,7 @@ CacheDir = Annotated[
 ]
 Offline = Annotated[
     bool | None,
-    typer.Option("--offline/--online", help="Contact nobody. [default: PHASIC_MODELS_OFFLINE]", show_default=False),
+    typer.Option("--offline/--online", help="Use no network. [default: PHASIC_MODELS_OFFLINE]", show_default=False),
 ]
 Index = Annotated[
     list[str] | None,

@@ -1,4 +1,4 @@
-"""What all commands share: JSON or tables, exit codes, and mistakes reported in one place without a traceback."""
+"""Shared by all commands: JSON or tables, exit codes, and errors reported in one place without a traceback."""
 
 from __future__ import annotations
 

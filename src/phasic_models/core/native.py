@@ -1,4 +1,4 @@
-"""The compiled core, by its one door: only the rooms on the core may come through here."""
+"""The compiled core. Only `core` and `elimination` may import this module; import-linter checks that."""
 
 from ._core import ffi, lib
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ChainView(Protocol):
-    """What a message says of a graph."""
+    """The part of a graph that messages need."""
 
     @property
     def state_array(self) -> npt.NDArray[np.int64]:
@@ -136,11 +136,11 @@ def check(status: int, where: Any, graph: ChainView, theta: Floats | None = None
     Parameters
     ----------
     status
-        What a function of the core returned.
+        The code that a function of the core returned.
     where
         The pm_where that it filled in, or None.
     graph, theta, times
-        What it was called with, to name what was at fault.
+        The arguments of the call, to name the entry at fault.
     """
     if status == lib.PM_OK:
         return

@@ -40,7 +40,7 @@ def deadline(seconds: float) -> Iterator[None]:
         In the block, by the call that is stopped (usually within 0.05 s), and by calls that begin later. It is also a
         `TimeoutError`. A block in which nothing is asked of this package raises nothing.
     ParameterError
-        If `seconds` is negative or no number.
+        If `seconds` is negative or not a number.
 
     Notes
     -----
@@ -104,6 +104,7 @@ class Call:
     def __init__(self, report: Callable[[], None] | None = None) -> None:
         self._at = _deadline.get()
         self._report = report
+        # Guards `_errors` and `_failed`; always the last lock to be taken.
         self._lock = threading.Lock()
         self._errors: dict[int, BaseException] = {}
         self._failed = _NONE_FAILED
@@ -148,11 +149,11 @@ class Call:
             try:
                 raise self._errors[min(self._errors)]
             finally:
-                self._errors.clear()  # a traceback and what it refers to would keep each other alive
+                self._errors.clear()  # a traceback and the objects that it refers to would keep each other in memory
 
 
 class _StoppedError(BaseException):
-    """Ends a part that was told to stop; never leaves `Call.run`."""
+    """Ends a part after a request to stop; never leaves `Call.run`."""
 
 
 class _Thread(threading.local):

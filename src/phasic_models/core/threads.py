@@ -1,7 +1,7 @@
 """Work in several threads: one pool for the process, made when it is first needed.
 
 The calling thread works on the first part itself, and on every part that no thread of the pool has begun by then, so a pool
-that is busy (or gone, in a process that was forked) costs time at most.
+that is busy (or missing, in a forked process) costs time at most.
 """
 
 from __future__ import annotations

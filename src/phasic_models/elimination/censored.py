@@ -40,7 +40,9 @@ class Censored:
     """
 
     def __init__(self, plan: Plan, keep: npt.NDArray[np.bool_]) -> None:
+        # The handle below points into the plan, so the plan is kept as long.
         self._owner = plan
+        # Held while the scratch in the handle is used. The plan is eliminated before, so that its lock is not taken inside.
         self._lock = threading.Lock()
         out = ffi.new("pm_censored **")
         flags = np.ascontiguousarray(keep, dtype=np.uint8)
@@ -61,6 +63,7 @@ class Censored:
         n, vertices = ffi.new("int32_t *"), ffi.new("const int32_t **")
         ptr, target = ffi.new("const int64_t **"), ffi.new("const int32_t **")
         lib.pm_censored_edges(self._handle, n, vertices, ptr, target)
+        # Copies: the core frees its arrays together with the handle.
         self.vertices = copy_of(vertices[0], n[0], np.int32)
         self.edge_ptr = copy_of(ptr[0], n[0] + 1, np.int64)
         self.edge_target = copy_of(target[0], int(self.edge_ptr[-1]), np.int32)
@@ -75,7 +78,7 @@ class Censored:
         eliminated = self._owner.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
-            # The scratch arrays stand in the handle itself.
+            # The scratch arrays belong to the handle, which all threads share.
             with holding(self._lock):
                 c_stay = ffi.NULL if stay is None else out_of(stay[rows])
                 return lib.pm_censored_weights(

@@ -48,11 +48,11 @@ class Plan:
     graph
         The graph.
     pattern
-        Its elimination, which need not be trusted; None to find it when it is needed.
+        Its elimination, which is checked; None to find it when it is needed.
     ordering
-        How the order was found, for people.
+        How the order was found, as a text.
     progress
-        Told how far the check of the pattern is.
+        Called with the progress of the check of the pattern.
 
     Raises
     ------
@@ -72,7 +72,9 @@ class Plan:
     ) -> None:
         self.graph = graph
         self.ordering = ordering
+        # The graph owns its arrays; these are pointers into them, so `graph` must be kept as long.
         self._arrays = GraphArrays(graph)
+        # Held while the graph is eliminated. Lock order: this one or that of a CensoredChain, never both; then that of a Call.
         self._lock = threading.Lock()
         self._pattern = pattern
         # With a pattern one plan serves everything.
@@ -102,7 +104,7 @@ class Plan:
         Raises
         ------
         NumericalError
-            If it would take more work or memory than `Graph.eliminate` allows unless told otherwise.
+            If it would take more work or memory than `Graph.eliminate` allows by default.
         """
         if self._full is None:
             with holding(self._lock):
@@ -113,7 +115,7 @@ class Plan:
         return self._full
 
     def __reduce__(self) -> tuple[type[Plan], tuple[Graph, Pattern | None]]:
-        # The core's own memory does not travel; it is made and checked again.
+        # Memory of the core is not pickled; it is made and checked again.
         return Plan, (self.graph, self._pattern)
 
     # -- moments ------------------------------------------------------------------------------------------------------

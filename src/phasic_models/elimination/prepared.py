@@ -44,9 +44,9 @@ class Prepared:
     arrays
         The same for the core.
     pattern
-        Its elimination, which need not be trusted; None if only distributions, samples and weights will be asked for.
+        Its elimination, which is checked; None if only distributions, samples and weights will be asked for.
     progress
-        Told how far the check is.
+        Called with the progress of the check.
 
     Raises
     ------

@@ -59,7 +59,7 @@ class Elimination(NamedTuple):
 
 
 def default_memory() -> int:
-    """Return half of the memory of this machine, in bytes; 8 GiB where the system does not tell."""
+    """Return half of the memory of this machine, in bytes; 8 GiB where it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, OSError, ValueError):
@@ -170,14 +170,14 @@ def symbolic(
 
 
 def reporting(control: Any, progress: Progress | None) -> Callable[[], None] | None:
-    """Return what tells `progress` how far the core is, or None."""
+    """Return a function that reports the progress of the core to `progress`, or None."""
     if progress is None:
         return None
     return lambda: progress(_STAGES.get(control.stage, "elimination"), control.done, control.total)
 
 
 class GraphArrays:
-    """A pm_graph that borrows the arrays of a Graph, and keeps them alive."""
+    """A pm_graph that borrows the arrays of a Graph, and keeps them in memory."""
 
     def __init__(self, graph: Graph) -> None:
         w = graph.weights

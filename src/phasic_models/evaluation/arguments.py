@@ -1,4 +1,4 @@
-"""Checks of what a caller hands to a model: parameter vectors, times, rewards, tolerances."""
+"""Checks of the arguments of a model's methods: parameter vectors, times, rewards, tolerances."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def check_probabilities(q: Any) -> npt.NDArray[np.float64]:
     Raises
     ------
     ParameterError
-        If one lies outside [0, 1] or is NaN.
+        If one is outside [0, 1] or NaN.
     """
     array = as_float_array(q, "q")
     bad = ~((array >= 0) & (array <= 1))
@@ -172,7 +172,7 @@ def check_count(value: Any, name: str, low: int, high: int) -> int:
 
 
 def check_tolerance(tol: Any) -> float:
-    """Return a tolerance in [1e-12, 0.1]: less is not kept by rounding over many jumps, so it is not promised.
+    """Return a tolerance in [1e-12, 0.1]: rounding over many jumps does not allow less.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """θ with labels: entries that are found by the names of the parameters, never by position.
 
-The kinds of labelled containers are told by what they offer (`columns`, `index`, `dims`), so that neither pandas nor
+The kinds of labelled containers are recognised by their attributes (`columns`, `index`, `dims`), so that neither pandas nor
 xarray is imported here.
 """
 
@@ -34,12 +34,12 @@ def by_position(theta: Any, names: Sequence[str], what: str = "theta") -> Any:
     names
         The parameters, in the order of θ.
     what
-        What to call it in messages.
+        Its name in messages.
 
     Returns
     -------
     object
-        What has labels: a float64 array whose last axis goes along `names`, the other axes being those of the values.
+        For values with labels: a float64 array whose last axis goes along `names`, the other axes being those of the values.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def _join(pairs: list[tuple[Any, Any]], names: Sequence[str], what: str) -> Floa
 
 
 def _row_labels(value: Any) -> Any:
-    """Return what tells the rows of one parameter's values apart, or None where nothing does."""
+    """Return the labels of the rows of one parameter's values, or None where there are none."""
     if hasattr(value, "dims") and hasattr(value, "coords"):
         if not value.dims:
             return None

@@ -25,7 +25,7 @@ MAX_STATES = 4096
 #: Rate x length of the short step, and the number of jumps in it that are followed: more have probability 1e-33.
 _MEAN = 1.0 / 64.0
 TERMS = 13
-#: Transition probabilities below this, given survival, are taken for zero at first, so that no product of two is subnormal.
+#: Transition probabilities below this, given survival, are set to zero at first, so that no product of two is subnormal.
 _SMALL = 1e-145
 #: Where a result is below this, they may be all that it is made of. Then those down to _TINY count, too.
 _ENOUGH = 1e-120
@@ -164,7 +164,7 @@ def distribution(chain: TransientChain, times: Floats, rate: float, discrete: bo
 
 
 def _evaluate(chain: TransientChain, times: Floats, rate: float, discrete: bool, floor: float) -> dict[str, Floats]:
-    """As `distribution`; transition probabilities below `floor`, given survival, are taken for zero."""
+    """As `distribution`; transition probabilities below `floor`, given survival, are set to zero."""
     reach = MAX_JUMPS / rate
     too_long, times = times > reach, np.minimum(times, reach)
     if discrete:

@@ -25,7 +25,7 @@ from .staging import staging_folder
 __all__ = ["DEFAULT_LIMITS", "Limits", "make_tarball", "safe_extract"]
 
 _CHUNK = 256 * 1024
-#: No header of an honest tarball comes near this size; a larger single read is an attempt to fill the memory.
+#: Far above the header of any usual tarball; a larger single read would be an attempt to fill the memory.
 _LARGEST_READ = 1024 * 1024
 #: Headers, padding and the two closing blocks of a member.
 _OVERHEAD_PER_MEMBER = 4096
@@ -106,7 +106,7 @@ def make_tarball(
 def safe_extract(
     archive: str | os.PathLike[str], target: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS
 ) -> list[Path]:
-    """Unpack a tarball (``.tar.gz`` or ``.tar``) that a stranger may have made.
+    """Unpack a tarball (``.tar.gz`` or ``.tar``) from an unknown source, checking every entry.
 
     Only plain files and folders with portable relative paths are accepted: no link, no device, no absolute path, no
     ``..``, no path twice. Everything is unpacked beside its place first; a refused archive leaves nothing behind.
@@ -153,7 +153,7 @@ def _gzip(data: bytes) -> bytes:
 
 
 class _Guard(io.RawIOBase):
-    """What tarfile reads from: refuses what only a hostile archive would make it read.
+    """The stream that tarfile reads; it raises at reads that only a malicious archive causes.
 
     `tarfile` reads a whole extended header at once, as long as the header says, and has followed negative sizes
     backwards for ever (CVE-2025-8194).
@@ -181,7 +181,7 @@ class _Guard(io.RawIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= _LARGEST_READ:
-            raise FormatError("a header is longer than any honest one")
+            raise FormatError("a header is longer than any usual one")
         data = self._stream.read(size)
         self._spend(len(data))
         return data
@@ -248,7 +248,7 @@ def _checked_path(entry: tarfile.TarInfo, kinds: dict[str, str]) -> PurePosixPat
     folded = name.casefold()  # the target may take upper and lower case for the same
     for parent in list(PurePosixPath(folded).parents)[:-1]:
         if kinds.setdefault(str(parent), "folder") != "folder":
-            raise FormatError(f"entry {shown} lies inside an entry that is a file")
+            raise FormatError(f"entry {shown} is inside an entry that is a file")
     if folded in kinds and (kind, kinds[folded]) != ("folder", "folder"):
         raise FormatError(f"entry {shown} takes the place of an earlier one")
     kinds[folded] = kind

@@ -15,7 +15,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write a file so that a reader sees either the old content or the new, whatever happens in between.
 
     The bytes go to a uniquely named temporary file in the same folder, reach the disk, and then take the place of
-    `path` in one rename. No lock is taken: locks fail or lie on network file systems. Where the target is a hard
+    `path` in one rename. No lock is taken: on network file systems locks are not reliable. Where the target is a hard
     link, the other names keep the old content.
 
     Parameters
@@ -28,7 +28,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
     Raises
     ------
     OSError
-        The folder is missing or not writable, or the disk is full. Nothing is left behind and the target is untouched.
+        The folder is missing or not writable, or the disk is full. No temporary file remains and the target is not changed.
     """
     target = Path(path)
     if isinstance(data, str):

@@ -10,7 +10,7 @@ INDEX_NAME = "index.json"
 #: The files that hold a model, in the order in which they are tried: the engine's own needs no parse.
 MODEL_SUFFIXES = (".safetensors", ".json")
 META_SUFFIX = ".meta"
-#: All files of a model, in the order of writing: what a killed writer leaves is never taken for more than it is.
+#: All files of a model, in the order of writing: if a writer is killed, the files so far are never read as a complete set.
 FILE_SUFFIXES = (META_SUFFIX, ".json", ".safetensors")
 #: Where an environment has its cache root, and where a root has libraries and entries.
 PREFIX_FOLDER = "share/phasic_cache"
@@ -34,7 +34,7 @@ def path_problem(name: str) -> str | None:
     Returns
     -------
     str or None
-        What is wrong with it, or None where nothing is.
+        The mistake, in words that follow the name; None if there is none.
     """
     if not name or name.startswith("/"):
         return "is empty or absolute"
@@ -70,7 +70,7 @@ def name_problem(name: str) -> str | None:
     Returns
     -------
     str or None
-        What is wrong with it, or None where nothing is.
+        The mistake, in words that follow the name; None if there is none.
     """
     if "/" in name:
         return "holds a separator of folders"

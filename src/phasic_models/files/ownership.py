@@ -1,7 +1,7 @@
-"""Whose a temporary file is, and whether its owner is gone: told by its name and age, without any lock.
+"""Whether the process that made a temporary file still runs: decided by name and age of the file, without any lock.
 
-Locks fail or lie on network file systems. Here a name ends in a *tag* (host, process, random part), and whoever takes over what
-a dead process left does so by renaming it, which only one can.
+On network file systems locks are not reliable. Here a name ends in a *tag* (host, process, random part). A file of an ended
+process is taken over by a rename, which succeeds for one process only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from time import time
 
-# What nobody has written to for so long is given up, whoever made it; what a dead process of this host made, sooner.
+# A file that was not written to for so long is abandoned; one of an ended process of this host is abandoned sooner.
 _STALE_SECONDS = 24 * 3600
 _NOBODY = 0
 
@@ -29,7 +29,7 @@ def released_tag() -> str:
 
 
 def is_abandoned(path: Path, tag_of: str, *, dead_for: float = 0.0) -> bool:
-    """Return whether the owner of a temporary file or folder is gone.
+    """Return whether the owner of a temporary file or folder has ended.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def is_abandoned(path: Path, tag_of: str, *, dead_for: float = 0.0) -> bool:
     tag_of : str
         The tag in its name.
     dead_for : float
-        Seconds without a change after which a process of this host that cannot be seen counts as dead: in containers that
-        share a folder and a host name, it may be alive.
+        Seconds without a change after which an invisible process of this host counts as ended: in containers that
+        share a folder and a host name, it may still run.
     """
     try:
         age = time() - path.stat().st_mtime

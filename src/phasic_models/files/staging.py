@@ -14,7 +14,7 @@ from pathlib import Path
 from .atomic import TEMPORARY_PREFIX, sync_folder
 from .ownership import is_abandoned, owner_tag
 
-# Whoever fills a folder writes to it more often than this, so one that is older belongs to nobody who is alive.
+# A process that fills a folder writes to it more often than this, so the owner of an older one has ended.
 _DEAD_SECONDS = 600.0
 
 
@@ -82,7 +82,7 @@ def move_in(new: Path, target: Path, *, aside: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder: out of sight in one rename, so that no reader meets half of it."""
+    """Remove a folder: it is renamed first, in one step, so that no reader sees a part of it."""
     aside = temporary_name(folder.parent)
     folder.rename(aside)
     shutil.rmtree(aside, ignore_errors=True)

@@ -15,12 +15,12 @@ def explain_wrong_content(head: bytes, content_type: str = "") -> str | None:
     head : bytes
         The beginning of the file; some kilobytes are enough.
     content_type : str
-        What the server calls it.
+        The type that the server states.
 
     Returns
     -------
     str or None
-        What it is and what to do, or None where nothing is suspicious.
+        An explanation and what to do, or None where nothing is suspicious.
     """
     if head.startswith(_LFS):
         return (

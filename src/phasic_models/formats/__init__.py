@@ -16,9 +16,9 @@ from ..files.names import MANIFEST_SUM_NAME, MODEL_SUFFIXES
 from .arrays import dag_from_bytes, dag_to_bytes
 from .decoding import FORMAT_VERSION, check_version
 from .folder import (
+    foreign_files,
     manifest_problems,
     manifest_sum_problems,
-    strangers,
     write_manifest,
     write_manifest_bytes,
 )
@@ -67,6 +67,7 @@ __all__ = [
     "decode_meta",
     "encode_manifest",
     "encode_meta",
+    "foreign_files",
     "json_schema",
     "manifest_problems",
     "manifest_sum_problems",
@@ -75,7 +76,6 @@ __all__ = [
     "read_meta",
     "save_dag",
     "sha256_file",
-    "strangers",
     "write_atomic",
     "write_manifest",
     "write_manifest_bytes",

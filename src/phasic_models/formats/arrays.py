@@ -54,7 +54,7 @@ TENSORS = _GRAPH | _WEIGHTS | _PATTERN
 
 
 class Labels(msgspec.Struct, frozen=True):
-    """What the arrays do not say."""
+    """The labels of a model, which are not in the arrays."""
 
     format_version: str
     graph_hash: str

@@ -83,7 +83,7 @@ def _decode(data: bytes, kind: type[T], source: str) -> T:
 
 
 def _refuse_duplicate_keys(data: bytes, source: str) -> None:
-    """Two readers may disagree on which of two equal keys counts, so neither is believed."""
+    """Raise at two equal keys: readers may disagree on which of them counts."""
 
     def check(pairs: list[tuple[str, Any]]) -> None:
         if len(pairs) > 1:

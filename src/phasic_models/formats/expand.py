@@ -5,7 +5,7 @@ every addition, multiplication and division that the engine performs on weights 
 topological order, and equal rows are stored once. Evaluating the rows in order in IEEE-754 double precision, without
 fused multiply-adds, gives the engine's numbers to the last bit.
 
-Two liberties are taken, both exact in floating point: the operands of an addition or a multiplication are sorted, and
+Two things differ from the engine, both exact in floating point: the operands of an addition or a multiplication are sorted, and
 nothing is added to a structural zero (the first contribution to a sum *is* the sum).
 """
 
@@ -106,6 +106,10 @@ class _Table:
             self.right.append(b)
         return index
 
+    def sum(self, total: int | None, term: int) -> int:
+        """Index of ``total + term``; the first term of a sum (no `total` yet) is the sum."""
+        return term if total is None else self.row(ADD, total, term)
+
 
 def expression_bound(dag: SymbolicDAG) -> int:
     """Upper bound of the number of expressions of a DAG, known without expanding it.
@@ -128,7 +132,7 @@ def expand(dag: SymbolicDAG, *, limit: int | None = None) -> Expansion:
     dag : SymbolicDAG
         The elimination; its pattern has been checked by its constructor.
     limit : int, optional
-        Give up when the table grows longer than this.
+        Raise when the table grows longer than this.
 
     Returns
     -------
@@ -143,14 +147,13 @@ def expand(dag: SymbolicDAG, *, limit: int | None = None) -> Expansion:
     graph, weights = dag.graph, dag.graph.weights
     n_weights = len(weights.affine_base) + len(weights.program_op)
     table = _Table(n_weights, _ints(weights.program_op), _ints(weights.program_a), _ints(weights.program_b))
-    edge_ptr, edge_target, edge_slot = _ints(graph.edge_ptr), _ints(graph.edge_target), _ints(graph.edge_slot)
+    edge_ptr, targets, slots = _ints(graph.edge_ptr), _ints(graph.edge_target), _ints(graph.edge_slot)
     order, block_ptr = _ints(dag.order), _ints(dag.block_ptr)
     lower_ptr, lower_col = _ints(dag.lower_ptr), _ints(dag.lower_col)
     upper_ptr, upper_col = _ints(dag.upper_ptr), _ints(dag.upper_col)
     position = np.full(graph.vertices_length(), -1, dtype=np.int64)
     position[dag.order] = np.arange(len(order))
     place = _ints(position)
-    row = table.row
 
     rates: list[int] = []
     exits: list[int | None] = []
@@ -159,47 +162,41 @@ def expand(dag: SymbolicDAG, *, limit: int | None = None) -> Expansion:
     for first, last in pairwise(block_ptr):
         for i in range(first, last):
             vertex = order[i]
-            current: dict[int, int] = {}
-            leaving: list[tuple[int, int]] = []
+            edges = slice(edge_ptr[vertex], edge_ptr[vertex + 1])
+            located = [
+                (place[target], target, weight) for target, weight in zip(targets[edges], slots[edges], strict=True)
+            ]
+            current = {where: weight for where, _, weight in located if first <= where < last}
+            outside = [(where, target, weight) for where, target, weight in located if not first <= where < last]
+            leaving = [(target, weight) for where, target, weight in outside if where >= 0]
             exit_: int | None = None
-            for e in range(edge_ptr[vertex], edge_ptr[vertex + 1]):
-                target, weight = edge_target[e], edge_slot[e]
-                where = place[target]
-                if first <= where < last:
-                    current[where] = weight
-                    continue
-                if where >= 0:
-                    leaving.append((target, weight))
-                exit_ = weight if exit_ is None else row(ADD, exit_, weight)
+            for _, _, weight in outside:
+                exit_ = table.sum(exit_, weight)
 
             updates: list[tuple[int, int]] = []
             for j in lower_col[lower_ptr[i] : lower_ptr[i + 1]]:
-                entry = current.get(j)
-                if entry is None:
+                if j not in current:
                     continue
-                factor = row(DIV, entry, rates[j])
+                factor = table.row(DIV, current[j], rates[j])
                 updates.append((order[j], factor))
                 exit_j = exits[j]
                 if exit_j is not None:
-                    product = row(MUL, factor, exit_j)
-                    exit_ = product if exit_ is None else row(ADD, exit_, product)
+                    exit_ = table.sum(exit_, table.row(MUL, factor, exit_j))
                 for k, weight in uppers[j]:
                     if k != i:
-                        product = row(MUL, factor, weight)
-                        entry = current.get(k)
-                        current[k] = product if entry is None else row(ADD, entry, product)
+                        current[k] = table.sum(current.get(k), table.row(MUL, factor, weight))
 
             upper = [(k, current[k]) for k in upper_col[upper_ptr[i] : upper_ptr[i + 1]] if k in current]
             rate = exit_
             for _, weight in upper:
-                rate = weight if rate is None else row(ADD, rate, weight)
+                rate = table.sum(rate, weight)
             if rate is None:  # the constructor of the DAG has refused such a graph
                 raise AssertionError(f"vertex {vertex} has no way out")
             rates.append(rate)
             exits.append(exit_)
             uppers.append(upper)
-            edges = [(order[k], weight) for k, weight in upper]
-            vertices[vertex] = EliminatedVertex(rate, exit_, leaving, edges, updates)
+            within = [(order[k], weight) for k, weight in upper]
+            vertices[vertex] = EliminatedVertex(rate, exit_, leaving, within, updates)
             if limit is not None and table.size > limit:
                 raise FormatError(f"the elimination has more than {limit} expressions")
     return Expansion(n_weights, table.operation, table.left, table.right, vertices)

@@ -1,4 +1,4 @@
-"""A folder of models as a whole: its manifest, the checksum of that, and whatever else lies in it."""
+"""A folder of models as a whole: its manifest, the checksum of the manifest, and all other files in it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def manifest_problems(folder: str | os.PathLike[str], manifest: Manifest | None 
 
 
 def manifest_sum_problems(root: Path, manifest: Manifest) -> list[str]:
-    """Say what is wrong with a manifest by the checksum beside it; a library that people wrote by hand may have none."""
+    """Return the mistake of a manifest by the checksum beside it; a library that was written by hand may have none."""
     path = root / MANIFEST_SUM_NAME
     try:
         text = path.read_bytes().decode("utf-8")
@@ -94,10 +94,10 @@ def manifest_sum_problems(root: Path, manifest: Manifest) -> list[str]:
     return []
 
 
-def strangers(folder: str | os.PathLike[str], manifest: Manifest) -> list[Path]:
-    """List what lies in a folder of models and does not belong there, by name.
+def foreign_files(folder: str | os.PathLike[str], manifest: Manifest) -> list[Path]:
+    """List the files and folders in a folder of models that do not belong there, by name.
 
-    What belongs there are the manifest and its checksum, the files of the models that it lists, whatever else it has a
+    To the folder belong the manifest and its checksum, the files of the models that it lists, whatever else it has a
     checksum of, and texts such as README.md and LICENSE. Everything else, sub-folders included, does not.
     """
     stems = {name for model in manifest.models for name in (model.name, model.hash)}

@@ -226,7 +226,7 @@ def _block(values: dict[str, object]) -> str:
 
 
 def _lines(items: Iterable[str], indent: str) -> str:
-    """A JSON array with one element on a line, so that two versions of a file can be compared by eye."""
+    """A JSON array with one element on a line, so that two versions of a file can be compared line by line."""
     body = f",\n{indent}  ".join(items)
     return f"[\n{indent}  {body}\n{indent}]" if body else "[]"
 

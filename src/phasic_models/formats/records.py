@@ -54,7 +54,7 @@ class Citation(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Erratum(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A mistake that was found in a published model: which library versions it affects, and which mends it."""
+    """A mistake in a published model: the library versions that it affects, and the one that corrects it."""
 
     description: str
     affects: str | None = None
@@ -63,14 +63,14 @@ class Erratum(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Retraction(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Why a model must not be used any more, and the library version that mends it."""
+    """Why a model must not be used any more, and the library version that corrects it."""
 
     reason: NonEmpty
     fixed_in: str | None = None
 
     def __str__(self) -> str:
-        """Return the reason, and the version that mends it, for a person to read."""
-        return f"{self.reason} (mended in {self.fixed_in})" if self.fixed_in else self.reason
+        """Return the reason and the version that corrects it, as a text."""
+        return f"{self.reason} (corrected in {self.fixed_in})" if self.fixed_in else self.reason
 
 
 class Stats(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -88,7 +88,7 @@ class ModelMeta(msgspec.Struct, kw_only=True, omit_defaults=True):
     Attributes
     ----------
     model_name, description : str
-        What the model is.
+        Name and description of the model.
     phasic_version : str
         The phasic release whose conventions the model follows.
     created : str
@@ -110,7 +110,7 @@ class ModelMeta(msgspec.Struct, kw_only=True, omit_defaults=True):
     is_discrete : bool
         Whether time is discrete.
     status : str
-        ``provisional``, ``verified`` or ``retracted``; for the last, `retraction` tells why.
+        ``provisional``, ``verified`` or ``retracted``; for the last, `retraction` gives the reason.
     """
 
     model_name: NonEmpty
@@ -252,7 +252,7 @@ def _encode(record: msgspec.Struct, name: str) -> bytes:
 
 
 def _refuse_non_finite(value: Any, name: str, path: str) -> None:
-    """JSON has no NaN and no infinity, and msgspec would quietly write null."""
+    """JSON has no NaN and no infinity, and msgspec would write null without an error."""
     if isinstance(value, float) and not math.isfinite(value):
         raise FormatError(f"{name}: {value} cannot be written as JSON - at `{path}`")
     if isinstance(value, dict):

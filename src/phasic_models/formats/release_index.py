@@ -1,7 +1,7 @@
 """The release index ``index.json``: which libraries exist, in which versions, where, how large and with which checksums.
 
 The index is itself checksummed: ``checksum`` is the SHA-256 of everything else in it, in a canonical JSON form, so that
-a truncated or altered index is never believed. Addresses may be relative to the index, so that a whole folder can be
+a truncated or altered index is an error. Addresses may be relative to the index, so that a whole folder can be
 mirrored.
 """
 
@@ -36,7 +36,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     file : str
         Its name, without folders.
     urls : list of str
-        Where it lies, in the order in which to try; relative addresses count from the index.
+        Its addresses, in the order in which to try; relative addresses count from the index.
     size : int
         Its size in bytes.
     sha256 : str
@@ -62,7 +62,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the index says of one model.
+    """One model in the index.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hash : str
         Its graph hash, by which the same model is known in other versions of the library.
     retraction : Retraction, optional
-        For a retracted model, why it must not be used any more, and the version of the library that mends it.
+        For a retracted model, why it must not be used any more, and the version of the library that corrects it.
     """
 
     name: str

@@ -64,7 +64,7 @@ def build_library(
     Returns
     -------
     LibraryBuild
-        What was built.
+        The build.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def build_libraries(
     Raises
     ------
     LibraryMistakes
-        What is wrong with any of the models.
+        The mistakes of all models.
     """
     targets = {library.category: out_dir / library.category for library in libraries}
     tasks = tasks_of(libraries, locks)
@@ -199,7 +199,7 @@ def collect(
         # In the order of library.yaml, whichever was ready first.
         raise LibraryMistakes([mistakes[task.name] for task in tasks if task.name in mistakes])
     if lost := [task.name for task in tasks if task.name not in built]:
-        raise LibraryError(f"asked for {len(tasks)} models, built {len(built)}: nothing came of {', '.join(lost)}")
+        raise LibraryError(f"asked for {len(tasks)} models, built {len(built)}: not built: {', '.join(lost)}")
     return built
 
 
@@ -311,7 +311,7 @@ def _take_place(folder: Path, target: Path) -> None:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove what builds left here that were killed; a build of a day ago is surely not running any more."""
+    """Remove the files of killed builds; a build that began more than a day ago is not running any more."""
     for path in target.parent.glob(f"{_staging_prefix(target)}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _ABANDONED_AFTER:

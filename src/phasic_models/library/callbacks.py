@@ -26,9 +26,9 @@ class WrongCallback(Exception):
     Parameters
     ----------
     message : str
-        What is wrong, with the name of the model.
+        The mistake, with the name of the model.
     key : str
-        The key of the model's entry that is to blame.
+        The key of the model's entry that is wrong.
     line : int, optional
         Line of models.py, where it is known.
     """
@@ -89,7 +89,7 @@ def check_call(
     Returns
     -------
     (key, message) or None
-        The key of library.yaml that is to blame, relative to its model; None if all is well.
+        The key of library.yaml that is wrong, relative to its model; None if nothing is wrong.
     """
     if function not in functions:
         own = [name for name in functions if not name.startswith("_")]
@@ -165,6 +165,6 @@ def details(error: BaseException) -> str:
 
 
 def line_in(path: Path, error: BaseException) -> int | None:
-    """Line of the innermost frame of a traceback that lies in this file."""
+    """Line of the innermost frame of a traceback that is in this file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return lines[-1] if lines else None

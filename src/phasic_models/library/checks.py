@@ -1,4 +1,4 @@
-"""What the types of library.yaml cannot say: names that must agree or differ, ranges, and calls that must fit a function."""
+"""Checks of library.yaml beyond its types: names that must agree or differ, ranges, and calls that must fit a function."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def semantic_mistakes(
 
 
 class _Checks:
-    """What a type cannot say. Looks at the located values, so that it also works where other keys are wrong."""
+    """Checks beyond the types. They use the located values, so that they also work where other keys are wrong."""
 
     def __init__(
         self, source: Located, shown: str, folder: str, functions: dict[str, Callable[..., Any]] | None

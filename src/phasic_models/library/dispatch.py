@@ -87,7 +87,7 @@ def run_on_dask(tasks: Sequence[Task], address: str, limits: Limits) -> Results:
     address : str
         The scheduler, such as ``tcp://host:8786``.
     limits : Limits
-        What each model may take on its worker.
+        The limits of each model on its worker.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def run_on_dask(tasks: Sequence[Task], address: str, limits: Limits) -> Results:
             client.wait_for_workers(1, timeout=_CLUSTER_WAIT)
         except distributed.TimeoutError:
             raise LibraryError(f"{address}: the dask scheduler has no worker") from None
-        # A task whose worker is lost goes to another one; the scheduler gives up after some of them.
+        # A task whose worker is lost is given to another one; the scheduler stops trying after some of them.
         futures = client.map(_on_a_cluster, tasks, limits=limits, version=__version__, pure=False)
         names = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         for future in distributed.as_completed(futures, loop=client.loop):

@@ -32,7 +32,7 @@ class Failure:
     Attributes
     ----------
     message : str
-        What happened, to follow a name: "the process ended with exit code 0".
+        The event, in words that follow a name: "the process ended with exit code 0".
     trace : str
         Traceback, where there is one.
     """
@@ -50,7 +50,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call gave: a value or a failure, and the hash seed of the process in which it ran."""
+    """The result of a call: a value or a failure, and the hash seed of the process in which it ran."""
 
     value: Any
     failure: Failure | None
@@ -63,7 +63,7 @@ class Workers:
     Parameters
     ----------
     limits : Limits
-        What each call may take.
+        The limits of each call.
     forks : bool
         Whether a process is forked for each call, or a new interpreter started.
 
@@ -76,6 +76,7 @@ class Workers:
     def __init__(self, limits: Limits, *, forks: bool = _FORKS) -> None:
         self.limits = limits
         self._forks = forks
+        # Guards `_idle` and `_all`. It is not held while a worker runs or ends, which may take long.
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
@@ -223,7 +224,7 @@ class _Worker:
             self._kill()
             self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
-            # What could not be sent is sent in vain.
+            # Data that could not be sent are not needed any more.
             with contextlib.suppress(OSError):
                 _pipe(stream).close()
 

@@ -181,7 +181,7 @@ def examine(folder: Path) -> Library | list[Mistake]:
     if mistakes or spec is msgspec.UNSET or code is None or functions is None:
         return list(dict.fromkeys(mistakes))
     library = Library(folder, spec, source, code)
-    # What has been run need not run again.
+    # A module that has been run need not run again.
     library.__dict__["functions"] = functions
     return library
 

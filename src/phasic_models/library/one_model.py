@@ -32,9 +32,9 @@ class Task:
     Attributes
     ----------
     category, license, compatible
-        What library.yaml says of the library.
+        The library's part of library.yaml.
     spec : ModelSpec
-        What it says of the model.
+        The model's entry.
     path : str
         The models.py, as tracebacks name it.
     code : bytes
@@ -70,7 +70,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Problem:
-    """A model that cannot be built: why, the key of its entry that is to blame, and the line of models.py if known."""
+    """A model that cannot be built: the reason, the key of its entry that is wrong, and the line of models.py if known."""
 
     message: str
     key: str = "function"
@@ -88,7 +88,7 @@ class Explored:
 
 
 def task_of(library: Library, spec: ModelSpec, locked: LockedModel | None, now: str) -> Task:
-    """What is needed to build one model of a library."""
+    """The input of the build of one model."""
     whole = library.spec
     path = str(library.models_path)
     return Task(whole.category, whole.license, whole.compatible, spec, path, library.code, locked, now)

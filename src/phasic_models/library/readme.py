@@ -1,6 +1,6 @@
 """The part of a library's README.md that is generated from library.yaml.
 
-It stands between two markers; the text around it is the author's.
+It is between two markers; the text around it is the author's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a build of a library came to."""
+"""The results of a build of a library."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ModelBuild:
     seconds : float
         Wall time of the build.
     created, elimination_time_ms
-        What its metadata say; from the lock, unless the content is new.
+        The same as in its metadata; from the lock, unless the content is new.
     """
 
     name: str

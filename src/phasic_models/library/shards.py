@@ -25,7 +25,7 @@ _SOURCES = ("library.yaml", "models.py", "library.lock")
 
 
 class Shard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a part of a build is: the content of shard.json.
+    """A part of a build: the content of shard.json.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Shard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     asked : list of str
         Every model of the whole build, in order, as ``library/model``.
     built : dict
-        What this part built.
+        The models that this part built.
     """
 
     number: int
@@ -51,7 +51,7 @@ class Shard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of a build is meant: ``Part.parse("2/4")``."""
+    """A part of a build, by number: ``Part.parse("2/4")``."""
 
     number: int
     of: int

@@ -80,7 +80,7 @@ class Parameter(records.Parameter, kw_only=True, omit_defaults=True, forbid_unkn
 
 
 class Erratum(records.Erratum, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What was wrong with a published version of a model."""
+    """A mistake in a published version of a model."""
 
     description: Text
     affects: Range
@@ -89,7 +89,7 @@ class Erratum(records.Erratum, kw_only=True, omit_defaults=True, forbid_unknown_
 
 
 class Retraction(records.Retraction, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Why a model must not be used, and the library version that mends it."""
+    """Why a model must not be used, and the library version that corrects it."""
 
     reason: Text
     fixed_in: Version | None = None

@@ -1,8 +1,8 @@
-"""What runs in a process of its own: calls of functions of this package, one process for each call where it can fork.
+"""Calls in a process of their own: functions of this package, one process for each call where it can fork.
 
-A worker reads calls from its standard input and writes what became of them to its standard output. It has the toolkit
+A worker reads calls from its standard input and writes their results to its standard output. It has the toolkit
 loaded, and forks for each call; where the system cannot fork safely, it runs one call itself and ends. Either way a call
-that ends its process, or blocks it, costs nothing but itself. `isolation` is the other side.
+that ends or blocks its process does not affect other calls. `isolation` is the calling side.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LENGTH = 8
 
 @dataclass(frozen=True)
 class Limits:
-    """What one call may take.
+    """The limits of one call.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Raised:
-    """A call that raised: the exception in words, and its traceback."""
+    """A call that raised: the exception as a text, and its traceback."""
 
     message: str
     trace: str
@@ -137,7 +137,7 @@ def _in_a_child(call: Call, calls: BinaryIO, answers: int) -> tuple[int, bytes]:
     while unframed(data) is None:
         ready, _, _ = select.select([reader, calls.fileno()], [], [])
         if calls.fileno() in ready:
-            # Nothing is sent before the answer, so this is the end: whoever asked is gone.
+            # Nothing is sent before the answer, so this is the end of the stream: the calling process has ended.
             os.kill(child, signal.SIGKILL)
             os._exit(1)
         piece = os.read(reader, 1 << 20)

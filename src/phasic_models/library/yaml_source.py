@@ -281,7 +281,7 @@ def _optional(kind: Any) -> bool:
 
 
 def _describe(kind: Any) -> str:
-    """What a type wants, in words."""
+    """Describe the values that a type accepts."""
     for member in _members(kind):
         if get_origin(member) is Annotated:
             for meta in member.__metadata__:

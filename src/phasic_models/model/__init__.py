@@ -22,8 +22,8 @@ class Model(Distribution, Moments):
     """A phase-type distribution whose rates are functions of a parameter vector θ.
 
     In every method `theta` has shape (p,) or (batch, p), and results gain a leading batch axis with it; a model without
-    parameters takes ``None`` or ``[]``. What has labels is matched by the names of the parameters, and other labels
-    than those are an error: a mapping or named tuple (arrays as values are a batch), a structured array, a pandas Series
+    parameters takes ``None`` or ``[]``. Values with labels are matched by the names of the parameters, and other labels
+    are an error: a mapping or named tuple (arrays as values are a batch), a structured array, a pandas Series
     (its index) or DataFrame (its columns; rows are the batch), an xarray Dataset (its variables) or DataArray (a
     coordinate), and a sequence of those (a batch). A pandas index that only counts 0, 1, … is no label. Times are in
     the unit of 1/rate, or whole steps if the model is discrete.
@@ -71,15 +71,18 @@ class Model(Distribution, Moments):
 
         Examples
         --------
-        A population that was ten times as large before time 0.5:
+        Time runs backwards: the population was ten times as large before time 0.5.
 
-        >>> past = model.epochs([0.0, 0.5])  # doctest: +SKIP
-        >>> past.expectation([[1.0], [0.1]])  # doctest: +SKIP
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[2], [1]], [0], [1], [[1.0]], initial=0).model()
+        >>> past = model.epochs([0.0, 0.5])
+        >>> round(past.expectation([[1.0], [0.1]]), 6)
+        6.458776
         """
         return PiecewiseModel(self._plan, starts)
 
     def __reduce__(self) -> tuple[Callable[..., Model], tuple[SymbolicDAG | Graph]]:
-        # What was derived along the way is made again when it is asked for; an elimination travels along.
+        # Chains with rewards are made again when they are needed; an elimination is pickled with the model.
         return (Model, (self.dag,)) if self._plan.is_eliminated else (Model.from_graph, (self.graph,))
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What the topics of a model share: the plan of its chain, and chains with rewards instead of time."""
+"""The base of the topics of a model: the plan of its chain, and chains with rewards instead of time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Largest number of uniformization steps before a density is refused.
 DEFAULT_MAX_STEPS = 20_000_000
-# Chains with rewards that a model remembers; each is about as large as the model.
+# Number of chains with rewards that a model keeps; each needs about as much memory as the model.
 _REWARDED_KEPT = 4
 
 

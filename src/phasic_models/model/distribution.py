@@ -89,6 +89,13 @@ class Distribution(ModelBase):
         ----------
         A. Jensen (1953), Markoff chains as an aid in the study of Markoff processes. Scandinavian Actuarial Journal 36,
         87-91. https://doi.org/10.1080/03461238.1953.10419459
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> model.pdf([1.0], [0.5, 1.0]).round(6)
+        array([0.575101, 0.477139])
         """
         return self._distribution("pdf", theta, times, rewards, tol, max_steps, n_threads)
 
@@ -188,7 +195,7 @@ class Distribution(ModelBase):
         Raises
         ------
         ParameterError
-            If a probability lies outside [0, 1] or is NaN, or as for `pdf`.
+            If a probability is outside [0, 1] or NaN, or as for `pdf`.
         NumericalError
             If a probability is positive but below 1e-280 in a continuous model, or its quantile too large for a float.
 
@@ -198,6 +205,13 @@ class Distribution(ModelBase):
         transform: weights times the probability from their target on, over that from their source on). P(Y < ∞)
         is known to about 1e-15, so that a `q` that is closer to it than 1e-14 of it gives infinity, and the quantile of a
         `q` that falls short of it by a share δ has a relative accuracy of about 1e-15/δ, if that is more than `tol`.
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> round(float(model.quantile([1.0], 0.5)), 6)
+        1.057577
         """
         batch, is_batch = check_theta(theta, self.graph)
         probabilities = check_probabilities(q)
@@ -249,6 +263,13 @@ class Distribution(ModelBase):
             If an argument is out of range.
         NumericalError
             If a draw takes more than `max_jumps` jumps.
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> model.sample([1.0], size=(2, 3), seed=1).shape
+        (2, 3)
         """
         batch, is_batch = check_theta(theta, self.graph)
         shape = check_size(size)
@@ -304,6 +325,13 @@ class Distribution(ModelBase):
         -----
         The transform is the probability that the chain is absorbed before a clock of rate s r_v rings; one
         elimination with the clock as a further way out gives it, without subtraction.
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> model.laplace([1.0], [0.0, 1.0]).round(6)
+        array([1.   , 0.375])
         """
         batch, is_batch = check_theta(theta, self.graph)
         at = check_transform_arguments(s)

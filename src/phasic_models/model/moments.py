@@ -54,6 +54,15 @@ class Moments(ModelBase):
             reward there, what is earned before counts, and is finite.
         NumericalError
             If the result overflows.
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> round(model.expectation([1.0]), 6)
+        1.333333
+        >>> model.expectation([[1.0], [2.0]], model.states[:, 0]).round(6)  # the total branch length
+        array([3. , 1.5])
         """
         checked = check_rewards(rewards, self.graph)
         if checked is not None and checked.ndim == 2:
@@ -84,9 +93,16 @@ class Moments(ModelBase):
         return values if is_batch else values[0]
 
     def variance(self, theta: Any, rewards: Any = None, *, n_threads: int | None = None) -> Any:
-        """Return Var[Y], a float or shape (batch,), right to 1e-9 of itself.
+        """Return Var[Y], a float or shape (batch,), right to 1e-9 of itself; in squared units of Y.
 
         Errors as for `expectation`, and a NumericalError if fewer digits would be left.
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> round(model.variance([1.0]), 6)
+        1.111111
         """
         return self.covariance(theta, rewards, rewards, n_threads=n_threads)
 
@@ -96,6 +112,13 @@ class Moments(ModelBase):
         """Return the covariance of the sums of two rewards, a float or shape (batch,); None stands for ones.
 
         Errors as for `covariance_matrix`.
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> round(model.covariance([1.0], model.states[:, 0]), 6)  # time and total branch length
+        2.333333
         """
         first = self._ones_if_none(check_reward_vector(rewards1, self.graph, "rewards1"))
         if rewards2 is rewards1:
@@ -136,7 +159,7 @@ class Moments(ModelBase):
     def sojourn(self, theta: Any, *, n_threads: int | None = None) -> Floats:
         """Return the expected time (or number of steps) in each vertex, shape (V,) or (batch, V).
 
-        It is infinite in states that are reached and visited again and again for ever, because absorption is not certain.
+        It is infinite in states that are reached and visited for ever, because absorption is not certain.
 
         Raises
         ------
@@ -144,6 +167,13 @@ class Moments(ModelBase):
             If an argument is out of range.
         NumericalError
             If a finite result overflows.
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> model.sojourn([1.0])  # by row of model.states: start, 1, 2 and 3 lineages
+        array([0.        , 0.        , 1.        , 0.33333333])
         """
         batch, is_batch = check_theta(theta, self.graph)
         values = self._plan.sojourn(batch, thread_count(n_threads))
@@ -172,6 +202,14 @@ class Moments(ModelBase):
         negligible. With A x = r the reduced system, the derivative of x at the start by the weight of an edge u → v is
         z_u (x_v - x_u), where z solves the transposed system; the chain rule leads to θ. Where absorption is rare, the
         differences are computed without subtracting nearly equal numbers (docs/engine.md).
+
+        Examples
+        --------
+        >>> from phasic_models import Graph
+        >>> model = Graph.from_arrays([[3], [2], [1]], [0, 1], [1, 2], [[3.0], [1.0]], initial=0).model()
+        >>> moments, gradient = model.moments_and_grad([1.0], 1)
+        >>> moments.round(6), gradient.round(6)
+        (array([1.333333]), array([[-1.333333]]))
         """
         batch, is_batch = check_theta(theta, self.graph)
         count = check_count(k, "k", 1, MAX_MOMENT)

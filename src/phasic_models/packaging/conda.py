@@ -80,6 +80,19 @@ def package_name(category: str) -> str:
 # -- recipes ------------------------------------------------------------------------------------------------------
 
 
+def _description(spec: LibrarySpec) -> str:
+    """Describe a library's package: its models, how to load one, and the models that were retracted."""
+    names = ", ".join(model.name for model in spec.models)
+    description = (
+        f"Pre-computed phase-type models: {names}. "
+        f"After installation, phasic_models.load_model('{spec.category}/{spec.models[0].name}') finds them."
+    )
+    for model in spec.models:
+        if model.retraction is not None:
+            description += f" Retracted: {model.name}: {model.retraction}."
+    return description
+
+
 def recipe_text(spec: LibrarySpec) -> str:
     """Write the recipe of a library's package; everything in it comes from library.yaml.
 
@@ -93,14 +106,6 @@ def recipe_text(spec: LibrarySpec) -> str:
     str
         ``recipe.yaml``, for a folder two levels below the root of the repository.
     """
-    names = ", ".join(model.name for model in spec.models)
-    description = (
-        f"Pre-computed phase-type models: {names}. "
-        f"After installation, phasic_models.load_model('{spec.category}/{spec.models[0].name}') finds them."
-    )
-    for model in spec.models:
-        if model.retraction is not None:
-            description += f" Retracted: {model.name}: {model.retraction}."
     constraints = "\n".join(
         f"    - {package} {VersionRange.parse(allowed).conda_constraint}"
         for package, allowed in (("phasic", spec.compatible.phasic), ("phasic-models", spec.compatible.phasic_models))
@@ -152,7 +157,7 @@ about:
   license: {_quoted(spec.license)}
   license_file: LICENSE
   summary: {_quoted(spec.description)}
-  description: {_quoted(description)}
+  description: {_quoted(_description(spec))}
 """
 
 
@@ -207,7 +212,7 @@ def _quoted(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Metadata:
-    """What a rendered recipe says about its package."""
+    """The metadata of a package in a rendered recipe."""
 
     name: str
     version: str
@@ -372,7 +377,7 @@ def _render(recipe_path: Path) -> _Metadata:
 
 @dataclass(frozen=True)
 class PackageContent:
-    """What is in a package.
+    """The content of a package.
 
     Attributes
     ----------

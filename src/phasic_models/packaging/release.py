@@ -1,6 +1,6 @@
 """From library folders to everything that is published: built files, packages, a channel, tarballs and checksums.
 
-`build_models.py` is the door to this module.
+`build_models.py` calls this module.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Means:
     jobs
         Number of models at a time. The bytes do not depend on it.
     limits
-        What each model may take.
+        The limits of each model.
     dask
         Address of the scheduler of a dask cluster that builds them.
     parts
@@ -70,7 +70,7 @@ class Means:
     parts: Sequence[Path] = ()
 
     def runner(self, libraries: Sequence[Library], workers: Workers) -> Runner:
-        """What builds the models of these libraries."""
+        """Return the function that builds the models of these libraries."""
         if self.parts:
             return merging(libraries, self.parts)
         if self.dask is not None:
@@ -89,7 +89,7 @@ class LibraryRelease:
 
 @dataclass(frozen=True)
 class Release:
-    """What a run of the build made.
+    """The results of a build.
 
     Attributes
     ----------
@@ -134,12 +134,12 @@ def make_release(
     update
         Renew what is generated from library.yaml: changed entries of library.lock, recipes, tables of the READMEs.
     progress
-        Told about every model, and when packaging begins.
+        Called after each model, and when packaging begins.
 
     Returns
     -------
     Release
-        What was made.
+        The results.
 
     Raises
     ------

@@ -43,7 +43,7 @@ SERVERS = {
 def upload_packages(packages: Sequence[Path], kind: str, channel: str, *, server: Server | None = None) -> list[str]:
     """Upload the packages that a channel does not have yet.
 
-    On GitHub, a job with the right ``id-token: write`` needs no key for prefix.dev: the server trusts the workflow, and each
+    On GitHub, a job with the right ``id-token: write`` needs no key for prefix.dev: the server knows the workflow, and each
     package gets an attestation of where it was built.
 
     Parameters

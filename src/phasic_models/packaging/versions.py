@@ -34,9 +34,9 @@ def change_between(lock: Lock, build: LibraryBuild) -> tuple[Change, list[str]]:
     Parameters
     ----------
     lock
-        What was published.
+        The published library.
     build
-        What was built now.
+        The new build.
 
     Returns
     -------
@@ -86,9 +86,9 @@ def version_due(lock: Lock, build: LibraryBuild) -> list[str]:
     Parameters
     ----------
     lock
-        What was published.
+        The published library.
     build
-        What was built now.
+        The new build.
 
     Returns
     -------

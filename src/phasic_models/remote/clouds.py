@@ -65,7 +65,7 @@ _NO_RETRIES: Any = {"max_retries": 0}
 
 
 def _opened(address: str, build: Callable[[], T]) -> T:
-    """Build a store; what the engine dislikes in the settings becomes an error that names the address."""
+    """Build a store; an error of obstore about the settings becomes one that names the address."""
     try:
         return build()
     except Exception as error:  # obstore's exceptions have no common base with a useful meaning

@@ -33,7 +33,7 @@ _CHUNK = 1 << 18
 # Progress below this does not renew the number of tries: a server that trickles would keep us for ever.
 _REAL_PROGRESS = 1 << 16
 _PART = ".part"
-# Room that a download leaves on the disk for everybody else.
+# Disk space, in bytes, that a download leaves free.
 _RESERVE = 16 << 20
 
 
@@ -55,12 +55,12 @@ def _write_all(stream: IO[bytes], chunk: Any) -> None:
 
 
 def check_free_space(folder: Path, needed: int, what: str) -> None:
-    """Raise DownloadError where the file system of ``folder`` has no room for ``needed`` more bytes."""
+    """Raise DownloadError where the file system of ``folder`` cannot hold ``needed`` more bytes."""
     free = shutil.disk_usage(folder).free
     if needed + _RESERVE > free:
         raise _with_errno(
             errno.ENOSPC,
-            f"not enough room on the disk for {what}: it needs {needed:,} bytes "
+            f"not enough disk space for {what}: it needs {needed:,} bytes "
             f"(and {_RESERVE:,} to spare), {folder} has {free:,} free",
         )
 
@@ -101,9 +101,9 @@ def download(
     source : str or RemoteObject
         http(s)://, s3://, gs://, az://, file:// or a plain path; or an object in an opened store.
     target : path
-        Where the file goes. A target that already has the right SHA-256 is left alone, and nobody is contacted.
+        Where the file goes. A target that already has the right SHA-256 is not changed, and the network is not used.
     size, sha256 : int, str, optional
-        What the file must be.
+        The required size in bytes, and the required checksum.
     room : int, optional
         Bytes that must be free on the disk before anything is fetched; by default `size`.
     progress : callable, optional
@@ -113,7 +113,7 @@ def download(
     headers : mapping, optional
         Extra HTTP request headers.
     expect : str
-        What the file should be, for messages; all but 'file' also refuse an HTML page.
+        The expected kind of file, for messages; all but 'file' also reject an HTML page.
     part_folder : pathlib.Path, optional
         A folder on the same file system for the growing file, by default that of the target. Where ``sha256`` is given,
         a later call takes up there what a stopped one left.
@@ -205,7 +205,7 @@ def fetch_bytes(
         try:
             return download(url, target, options=small, headers=headers, expect=expect).read_bytes()
         except DownloadError as error:
-            # The reader of the message never asked for that file, which is gone when it is read.
+            # The reader of the message does not know the temporary file, which no longer exists then.
             error.args = (str(error).replace(f" into {target}", "").replace(f" (to become {target})", ""),)
             raise
 
@@ -246,7 +246,7 @@ def _partial_file(folder: Path, name: str, sha256: str | None) -> Iterator[Path]
 
 
 class _Interrupted(DownloadError):
-    """Given up in the middle: the bytes so far may serve a later run."""
+    """The transfer stopped in the middle: a later run may continue from the bytes so far."""
 
 
 class _Transfer:
@@ -353,7 +353,7 @@ class _Transfer:
 
     def _receive(self) -> None:
         """Append what the server sends from where we are."""
-        # Without a checksum to tell, only an entity tag shows that the second half belongs to the first.
+        # Without a checksum, only an entity tag shows that the second half belongs to the first.
         if self.done and self.sha256 is None and self.etag is None:
             self._restart()
         answer = self._open()

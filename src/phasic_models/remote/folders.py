@@ -1,7 +1,7 @@
-"""Copy whole cache folders to and from an object store: in parallel, skipping what is there and right, manifests last.
+"""Copy whole cache folders to and from an object store: in parallel, without files that are there and correct, manifests last.
 
-Beside the files lies ``SHA256SUMS``, which ``sha256sum --check`` reads too. By it a second upload or download knows
-what is already right, by content and not by name, and every file that arrives is checked.
+``SHA256SUMS`` is stored beside the files; ``sha256sum --check`` reads it too. A second upload or download reads from it
+which files are already correct, by content and not by name, and every file that arrives is checked.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What an upload or download did.
+    """The result of an upload or download.
 
     Attributes
     ----------
@@ -159,7 +159,7 @@ class ObjectFolder:
         return dict(read_checksums(found[0].decode("utf-8", "replace"), source=f"{self.url}/{CHECKSUMS_NAME}"))
 
     def add_checksums(self, new: Mapping[str, str]) -> None:
-        """Merge lines into SHA256SUMS without losing those that somebody else writes meanwhile."""
+        """Merge lines into SHA256SUMS and keep those that another process writes meanwhile."""
         update(self, CHECKSUMS_NAME, lambda old: merged_checksums(old, new, f"{self.url}/{CHECKSUMS_NAME}"))
 
 
@@ -215,7 +215,7 @@ def upload(
     if not files:
         raise DownloadError(f"{root}: there is no file to upload")
     for name in files:
-        # What could not be fetched again on every system is better not sent.
+        # A file that some system could not fetch again is not sent.
         if problem := path_problem(name):
             raise FormatError(f"{root}: the file name {name!r} {problem}")
     local = {name: sha256_file(path) for name, path in files.items()}

@@ -37,7 +37,7 @@ class Asset:
 
 
 class Repository:
-    """One repository on GitHub, or on a server that speaks its language.
+    """One repository on GitHub, or on a server with the same API.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class Repository:
             )
 
     def ensure_release(self, tag: str) -> dict[str, Any]:
-        """Return a release; where it is missing, a draft, which nobody else sees until `show` is called."""
+        """Return a release; where it is missing, a draft, which is hidden until `show` is called."""
         release = self.release(tag, missing_ok=True) or self._draft(tag)
         if release is not None:
             return release

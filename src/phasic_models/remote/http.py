@@ -1,6 +1,6 @@
 """One HTTP client, for files and for GitHub: the same rules for redirects, proxies, authorities and secrets.
 
-A redirect never leads out of TLS, and never takes a secret to another server. What a failure means is told by its status
+A redirect never leads out of TLS, and never takes a secret to another server. The meaning of a failure follows from its status
 and its type, never by the words of a message.
 """
 
@@ -37,7 +37,7 @@ _CA_VARIABLES = ("PHASIC_MODELS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDL
 
 @dataclass
 class Answer:
-    """What a server sent: the position and size that it claims, and the bytes."""
+    """The answer of a server: the position and size that it states, and the bytes."""
 
     start: int
     size: int | None
@@ -283,7 +283,7 @@ def failure(error: BaseException, url: str) -> Retry | DownloadError:
     proxy = _proxy_of(url)
     whose = f"the proxy {public(proxy)}" if proxy else "the server"
     if isinstance(cause, TimeoutError):
-        return Retry(f"{whose} went silent (time-out)")
+        return Retry(f"{whose} sent nothing for too long (time-out)")
     if isinstance(cause, ConnectionRefusedError):
         return Retry(
             f"the connection was refused: nothing answers at {'the proxy ' + public(proxy) if proxy else 'that address'}"

@@ -1,4 +1,4 @@
-"""Where release indexes lie: the addresses to ask, in which order, and what the addresses in an index count from."""
+"""The addresses of release indexes, the order in which to ask them, and the base of the relative addresses in an index."""
 
 from __future__ import annotations
 
@@ -117,13 +117,13 @@ def artefact_addresses(artefact: Artefact, index_address: str) -> list[str]:
     """Return an artefact's mirrors as absolute addresses, in the order in which to try them."""
     addresses = [join(index_address, url) for url in artefact.urls]
     if is_remote(index_address):
-        # A stranger's index has no business with the files of this machine.
+        # An index from the network must not name files of this machine.
         addresses = [address for address in addresses if is_remote(address)]
     return addresses
 
 
 def absolute(index: Index, address: str) -> Index:
-    """Return an index that may lie elsewhere than at ``address``: all addresses in it are absolute."""
+    """Return an index that does not depend on ``address``: all addresses in it are absolute."""
     libraries = {}
     for name, entry in index.libraries.items():
         versions = {}

@@ -43,7 +43,7 @@ def install_from_index(
     cache_dir : path, optional
         Cache root to install into.
     progress : callable, optional
-        Told about the transfer.
+        Called with the progress of the transfer.
     """
     if options.offline and all(is_remote(address) for address in addresses):
         return _already_installed(requirement, cache_dir, addresses)
@@ -96,7 +96,7 @@ def _fetch(
 def _find_installed(category: str, manifest_sha256: str, cache_dir: str | os.PathLike[str] | None) -> Path | None:
     """Return the copy of a library that is found first, if it is the wanted one, complete and unaltered."""
     searched = layers(cache_dir)
-    # What lies behind the layer that is installed into does not count: it may not be there for those who will use this
+    # Layers that are searched after the one that is installed into do not count: they may be missing for those who will use this
     # one.
     last = next((number for number, layer in enumerate(searched) if layer.writable), len(searched))
     for layer in searched[: last + 1]:

@@ -23,17 +23,17 @@ class TransferOptions:
     Parameters
     ----------
     offline : bool
-        Contact nobody: every remote address raises OfflineError.
+        Use no network: every remote address raises OfflineError.
     timeout : float
-        Seconds without a single byte after which a connection counts as dead.
+        Seconds without a single byte after which a connection counts as broken.
     connect_timeout : float
         Seconds to wait for a connection.
     attempts : int
-        Tries in a row that may fail without progress before an address is given up.
+        Tries in a row that may fail without progress before the next address is tried.
     first_wait, longest_wait : float
         Seconds before the second try; each further wait doubles, up to the longest.
     longest_asked : float
-        Seconds that a server may ask to be left alone (``Retry-After``); where it asks for more, it is given up.
+        Longest ``Retry-After``, in seconds, that is waited for; where a server asks for more, the next address is tried.
     max_bytes : int
         Largest file taken where no size was announced beforehand.
     """

@@ -29,7 +29,7 @@ from .targets import GitHubTarget, Target, open_target, other_content
 
 @dataclass(frozen=True)
 class Publication:
-    """What was published.
+    """The result of a publication.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ def publish(
     cache_dir : path, optional
         Cache root in which an installed library is looked up first.
     offline : bool, optional
-        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+        Use no network; by default PHASIC_MODELS_OFFLINE.
 
     Returns
     -------
@@ -199,12 +199,12 @@ def write_github_index(
     mirrors : sequence of str
         Addresses of folders that have the same tarballs, to be tried after the release itself.
     offline : bool, optional
-        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+        Use no network; by default PHASIC_MODELS_OFFLINE.
 
     Returns
     -------
     pathlib.Path
-        The index; SHA256SUMS lies beside it.
+        The index; SHA256SUMS is stored beside it.
     """
     repository = Repository(repo, TransferOptions.from_environment(offline))
     home = repository.download_url(tag, "x").removesuffix("/x")

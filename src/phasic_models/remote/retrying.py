@@ -1,4 +1,4 @@
-"""Which failures pass by themselves, which do not, and how long to wait between two tries."""
+"""Which failures are temporary, which are not, and how long to wait between two tries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AUTHORITY_HINT = "For a private one, let PHASIC_MODELS_CA_BUNDLE (or SSL_CERT_FI
 
 
 class Retry(Exception):
-    """A try failed in a way that another one may mend.
+    """A try failed, and another one may succeed.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class StatusError(Exception):
     code : int
         The status.
     phrase : str
-        What the server calls it.
+        The server's name for the error.
     headers : mapping
         Of the answer.
     """
@@ -77,14 +77,13 @@ def wait_as_asked(failure: Retry, planned: float, address: str, options: Transfe
     Raises
     ------
     DownloadError
-        The server asks for longer than ``options.longest_asked``. A request before that time would fail, and waiting
-        for an hour in silence looks like a program that hangs.
+        The server asks for longer than ``options.longest_asked``. A request before that time would fail, and a program
+        that waits for an hour without output seems to hang.
     """
     asked = failure.after or 0.0
     if asked > options.longest_asked:
         raise DownloadError(
-            f"{address}: {failure}, and asks to come back in {asked:,.0f} seconds; "
-            "try again then, or name another mirror"
+            f"{address}: {failure}, and asks to wait {asked:,.0f} seconds; try again then, or name another mirror"
         )
     return max(planned, asked)
 
@@ -97,9 +96,9 @@ def with_retries(action: Callable[[], T], what: str, address: str, options: Tran
     action : callable
         The request.
     what, address : str
-        What it does and to whom, for messages.
+        The action and its address, for messages.
     options : TransferOptions
-        How often and how with_retries.
+        The number of tries and the waiting times.
     """
     for tries, wait in enumerate(waits(options), start=1):
         try:
@@ -185,8 +184,8 @@ def _of_bucket(error: Exception, address: str) -> Retry | DownloadError:
         return _by_status(code, "", text, address)
     if "incorrectly configured region" in text:
         return DownloadError(
-            f"{address} lies in another region than was asked; name it with region=… or AWS_REGION "
-            "(`aws s3api get-bucket-location` tells it)"
+            f"{address} is in another region than was asked; name it with region=… or AWS_REGION "
+            "(`aws s3api get-bucket-location` prints it)"
         )
     if said is not None:
         return _by_status(int(said.group(1)), said.group(2).strip(), text, address)
@@ -203,7 +202,7 @@ def _of_bucket(error: Exception, address: str) -> Retry | DownloadError:
 
 
 _SIGNS = (
-    ("TimedOut", "the server went silent (time-out)"),
+    ("TimedOut", "the server sent nothing for too long (time-out)"),
     ("ConnectionRefused", "the connection was refused: nothing answers at that address"),
     ("dns error", "the server's name is unknown (is the network up?)"),
     ("IncompleteBody", "the connection was cut off"),

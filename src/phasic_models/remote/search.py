@@ -23,7 +23,7 @@ class Hit(NamedTuple):
     description: str
     parameters: list[str]
     installed: bool
-    #: Why it must not be used any more, and the version that mends it; empty for nearly all.
+    #: Why it must not be used any more, and the version that corrects it; empty for nearly all.
     retraction: str = ""
 
 
@@ -84,13 +84,13 @@ def search_models(
             for hit, library in _offered(read):
                 consider(hit, library)
         except (DownloadError, FormatError, ImportError) as error:
-            # What is installed is an answer as well; an unreachable index should not take it away.
+            # Installed models are an answer as well, also where the index cannot be reached.
             note = f"only installed models were searched: {error}"
     return sorted(found.values(), key=lambda hit: catalogue.natural_key(hit.name)), note
 
 
 def retraction(located: Located) -> str:
-    """Return why an installed model was retracted, and the version that mends it, or an empty text."""
+    """Return why an installed model was retracted, and the version that corrects it, or an empty text."""
     if located.model.status != "retracted":
         return ""
     try:

@@ -32,7 +32,7 @@ def import_from(
     sha256
         The checksum that an archive must have.
     offline
-        Contact nobody; by default PHASIC_MODELS_OFFLINE.
+        Use no network; by default PHASIC_MODELS_OFFLINE.
 
     Returns
     -------

@@ -45,7 +45,7 @@ class Target(Protocol):
         """Replace a small file by a function of its content; False where nothing changed."""
 
     def address(self, name: str) -> str:
-        """Return what the index says of where a file lies."""
+        """Return the addresses of a file for the index."""
 
     def finish(self) -> bool:
         """Show what was published; False where there is nothing to do."""
@@ -227,7 +227,7 @@ class GitHubTarget:
         """Put a file that must not be there; False where the same content is there already."""
         present = self.repository.assets(self.release).get(name)
         if present is not None and present.get("state", "uploaded") != "uploaded":
-            # What an interrupted upload leaves: nobody can fetch it.
+            # The rest of an interrupted upload: it cannot be fetched.
             self.repository.delete(present)
             present = None
         if present is None:
@@ -267,7 +267,7 @@ class GitHubTarget:
         return self.repository.download_url(self.tag, name)
 
     def finish(self) -> bool:
-        """Let the release, a draft until now, be seen."""
+        """Publish the release, which was a draft until now."""
         return self.repository.show(self.release)
 
 

@@ -112,7 +112,7 @@ class CallbackReader:
                 weight = _weight_key(item)
                 value = self.known[weight]
                 target = item[0].tolist() if type(item[0]) is np.ndarray else item[0]
-                # Nothing else: what reading it uses up, such as a generator, must come to the long way untouched.
+                # Only these types: reading a generator would use it up before the checks below read it.
                 if type(target) is list or type(target) is tuple:
                     return self.pack(*target), value
             except KeyError:

@@ -257,11 +257,12 @@ class Expr:
 _Row = list[tuple[Fraction, list[tuple[Parameter | int, int]]]]
 
 _known: WeakValueDictionary[Hashable, Expr] = WeakValueDictionary()
+# Guards `_known`, so that two threads never make equal expressions twice. Re-entrant, for a signal handler that makes some.
 _lock = threading.RLock()
 
 
 def _identity(monomial: Monomial) -> Hashable:
-    """Return what tells a monomial from others while the expressions in it live; it does not keep them alive."""
+    """Return a key that identifies a monomial as long as its expressions exist; the key does not keep them in memory."""
     for atom, _ in monomial:
         if isinstance(atom, Expr):
             return frozenset((id(a) if isinstance(a, Expr) else a, exponent) for a, exponent in monomial)

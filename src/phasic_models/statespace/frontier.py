@@ -1,4 +1,4 @@
-"""Callbacks that are handed many states at once: what they return, read into blocks."""
+"""Callbacks that take many states at once; their results are read into blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to say of an exploration that takes long: how far it is, and which entry of the state grows without end."""
+"""Reports of a long exploration: its progress, and the entry of the state that grows without end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-# States between two calls of a progress callback, seconds before a terminal is told, and between two lines there.
+# States between two calls of a progress callback, seconds before the first line on a terminal, and between two lines.
 _EVERY = 4096
 _SILENT = 2.0
 _PAUSE = 0.5
@@ -26,7 +26,7 @@ _SAMPLE = 4096
 
 
 class Growth(NamedTuple):
-    """An entry of the state whose extreme value in the second half of the states lies beyond that in the first."""
+    """An entry of the state whose extreme value in the second half of the states is beyond that in the first."""
 
     entry: int
     extreme: str

@@ -1,4 +1,4 @@
-"""Arrays from callers: masked entries are found, and memory is made that nobody can change."""
+"""Arrays from callers: masked entries are found, and memory is made that cannot be changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_masked(value: Any) -> bool:
 
 
 def own(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a C-contiguous, aligned array with these values that nobody can change, ever.
+    """Return a C-contiguous, aligned array with these values that cannot be changed.
 
     The core checks indices once and then relies on them. A read-only flag is not enough for that: it can be set back, and
     another view of the same memory need not have it. Memory of a `bytes` object cannot be changed through numpy, so

@@ -159,7 +159,7 @@ def is_pointer(ptr: npt.NDArray[np.int64], end: int) -> bool:
 
 
 def read_only(array: npt.ArrayLike, dtype: Any) -> npt.NDArray[Any]:
-    """Return `array` as a C-contiguous, aligned array that nobody can change; see `own`.
+    """Return `array` as a C-contiguous, aligned array that cannot be changed; see `own`.
 
     Raises
     ------

@@ -138,8 +138,8 @@ class Weights:
     """The weights of a chain while it is read; the only owner of their numbers.
 
     A weight's number is its place in the order in which the weights were added, and never changes. Every weight has a
-    row in one table of affine forms; the row of an expression holds NaN. So nobody need know how many there are of
-    either kind.
+    row in one table of affine forms; the row of an expression holds NaN. So a number means the same for affine forms and
+    expressions, and does not depend on how many there are of either kind.
 
     Attributes
     ----------
@@ -152,7 +152,7 @@ class Weights:
         self._numbers: dict[AffineKey | Expr, int] = {}
         self._values: dict[int, AffineKey] = {}
         self._joined = AffineRows.from_keys([])
-        # What comes after the joined rows: arrays, and after these single rows.
+        # Rows after the joined ones: first arrays, then single rows.
         self._pieces: list[AffineRows] = []
         self._single: list[AffineKey] = []
         self._size = 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ..cache import catalogue, prefix
 from ..cache.entries import CacheWarning, EntryStore, entry_file, is_hash, stamp, stored_keys
 from ..cache.prefix import Layer
+from ..cache.warn import warn_user
 from ..errors import FormatError, ModelNotFoundError
 from ..files.names import FILE_SUFFIXES, MODEL_SUFFIXES
 from .reports import CacheEntry, CacheInfo
@@ -54,10 +54,12 @@ class SymbolicCache:
 
     Examples
     --------
-    >>> cache = SymbolicCache("/tmp/example-cache")  # doctest: +SKIP
-    >>> dag = cache.get_or_compute(graph)  # doctest: +SKIP
-    >>> cache.exists(graph.content_hash())  # doctest: +SKIP
-    True
+    >>> from phasic_models import Graph
+    >>> cache = SymbolicCache()
+    >>> graph = Graph.from_arrays([[2], [1], [0]], [0, 1], [1, 2], [2.0, 1.0], initial=0)
+    >>> dag = cache.get_or_compute(graph)
+    >>> cache.exists(graph.content_hash()), cache.hits, cache.misses
+    (True, 0, 1)
     """
 
     def __init__(self, cache_dir: str | os.PathLike[str] | None = None, max_cache_size_gb: float | None = None) -> None:
@@ -99,7 +101,7 @@ class SymbolicCache:
         Returns
         -------
         SymbolicDAG
-            Never fails for the cache's sake: what cannot be read or stored is reported by a :class:`CacheWarning`.
+            A file that cannot be read or stored is reported by a :class:`CacheWarning`, and is no error.
         """
         key = graph.content_hash()
         dag = self._find(key)
@@ -119,10 +121,10 @@ class SymbolicCache:
     def graph(self, callback: Callable[..., Any], **options: Any) -> Graph:
         """Return ``Graph(callback, **options)``, explored once and read from the user's own folder after that.
 
-        It is remembered only where it is known for sure what the callback computes: its code, that of the plain functions
-        that it uses, the plain values, arrays and expressions that it closes over or reads, and the options make the key,
-        together with the versions of Python, NumPy and this package. A callback that uses instances, classes of its own,
-        random numbers, files or other packages is explored each time.
+        The key of a stored graph is made from the code of the callback and of the plain functions that it uses, the plain
+        values, arrays and expressions that it closes over or reads, the options, and the versions of Python, NumPy and this
+        package. A callback that uses instances, classes of its own, random numbers, files or other packages has no key: it
+        is explored each time.
 
         Parameters
         ----------
@@ -132,7 +134,17 @@ class SymbolicCache:
         Raises
         ------
         GraphError
-            As for `Graph`; that is not remembered.
+            As for `Graph`; an error is not stored.
+
+        Examples
+        --------
+        >>> def coalescent(state, n=4):
+        ...     if len(state) == 0:
+        ...         return [([n], 1.0, [1.0])]
+        ...     k = state[0]
+        ...     return [([k - 1], 0.0, [k * (k - 1) / 2])] if k > 1 else []
+        >>> SymbolicCache().graph(coalescent, n=3)
+        Graph(4 vertices, 3 edges, 1 parameter (theta_0), continuous)
         """
         from ..cache.graphs import remembered_graph
 
@@ -188,20 +200,20 @@ class SymbolicCache:
                 if layer.writable:
                     self._store().touch(key)
                     if suffix == ".json":
-                        # A writer was killed, or somebody brought the document alone: spare the next reader the parse.
+                        # Only the document is here (a killed writer, or a copied file): the next reader shall not parse it again.
                         self._try_to_store(dag, None, only=".safetensors")
                 return dag
         for located in catalogue.find_by_hash(key, self.layers):
             failures: list[FormatError] = []
             found = catalogue.open_listed(located, failures)
             for failure in failures:
-                _warn(f"passed over a corrupt file of the library {located.library.category}: {failure}")
+                warn_user(f"passed over a corrupt file of the library {located.library.category}: {failure}")
             if found is not None:
                 return found.dag
         return None
 
     def _open(self, layer: Layer, key: str, suffix: str) -> SymbolicDAG | None:
-        """Open one file of an entry; a corrupt one is reported, and set aside where it is our own."""
+        """Open one file of an entry; a corrupt one is reported, and renamed if this cache owns it."""
         path = entry_file(layer.symbolic, key, suffix)
         seen = stamp(path)
         if seen is None:
@@ -216,12 +228,12 @@ class SymbolicCache:
         except FileNotFoundError:
             return None
         except OSError as error:
-            _warn(f"cannot read {path}: {error.strerror or error}")
+            warn_user(f"cannot read {path}: {error.strerror or error}")
             return None
         except FormatError as error:
             aside = layer.writable and self._store().set_aside(path, seen)
             done = "set aside as *.corrupt" if aside else "skipped"
-            _warn(f"corrupt cache entry {done}; it is computed again when it is needed: {error}")
+            warn_user(f"corrupt cache entry {done}; it is computed again when it is needed: {error}")
             return None
         return dag
 
@@ -259,7 +271,7 @@ class SymbolicCache:
         FormatError
             The text is not an intact document.
         OSError
-            The layer cannot be written; nothing torn is left.
+            The layer cannot be written; no incomplete file remains.
         """
         from ..cache.entry_files import encode_entry
         from ..formats import dag_from_json
@@ -295,7 +307,7 @@ class SymbolicCache:
             self.put_files(key, files if only is None else {only: files[only]})
         except (OSError, FormatError) as error:
             where = "the cache" if self._own is None else str(self._own.folder)
-            _warn(
+            warn_user(
                 f"could not store an entry in {where}: {error}. The result is right, but will be computed again; "
                 f"free some space, or name another folder in {prefix.CACHE_DIR_VARIABLE}"
             )
@@ -390,7 +402,7 @@ class SymbolicCache:
         return self._own.remove(hash_key) > 0
 
     def clear(self) -> int:
-        """Remove every entry and remembered graph that this user's cache wrote, and what killed writers left.
+        """Remove every entry and stored graph that this user's cache wrote, and temporary files of killed writers.
 
         Installed libraries, files that were put into the folder by hand and read-only layers stay.
 
@@ -482,11 +494,6 @@ class SymbolicCache:
     def __repr__(self) -> str:
         folder = None if self._own is None else self._own.folder
         return f"<SymbolicCache {folder}, {len(self.layers)} layers, {self.hits} hits, {self.misses} misses>"
-
-
-def _warn(message: str) -> None:
-    # The first frame outside of this package is the user's line; how deep it lies differs from caller to caller.
-    warnings.warn(message, CacheWarning, stacklevel=4)
 
 
 def _of_graph(dag: SymbolicDAG, graph: Graph) -> SymbolicDAG:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Entries(Protocol):
-    """What is needed of a cache here; see :class:`phasic_models.symbolic_cache.SymbolicCache`."""
+    """The methods of a cache that are used here; see :class:`phasic_models.symbolic_cache.SymbolicCache`."""
 
     @property
     def cache_dir(self) -> Path:

@@ -1,4 +1,4 @@
-"""What the cache says of itself and of its entries."""
+"""Descriptions of the cache and of its entries."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Look after what is installed: verify, compare versions, remove, sweep up, examine, migrate, describe."""
+"""Upkeep of installed libraries: verify, compare versions, remove, prune, examine, migrate, describe."""

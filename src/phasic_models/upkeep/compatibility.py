@@ -37,8 +37,8 @@ def compatibility(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Co
     for category, folder, layer in catalogue.library_folders(layers):
         library = readable.get(folder)
         if library is None:
-            mend = remedy(category, layer, damaged=True)
-            rows.append(Compatibility(category, "?", folder, "?", "?", False, "its manifest.json is damaged", mend))
+            command = remedy(category, layer, damaged=True)
+            rows.append(Compatibility(category, "?", folder, "?", "?", False, "its manifest.json is damaged", command))
             continue
         manifest = library.manifest
         present = "; ".join(
@@ -50,6 +50,6 @@ def compatibility(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Co
             compat.check(manifest, source=category)
         except CompatibilityError as error:
             reason = str(error)
-        mend = remedy(category, layer, damaged=False) if reason else ""
-        rows.append(Compatibility(category, manifest.version, folder, requires, present, not reason, reason, mend))
+        command = remedy(category, layer, damaged=False) if reason else ""
+        rows.append(Compatibility(category, manifest.version, folder, requires, present, not reason, reason, command))
     return rows

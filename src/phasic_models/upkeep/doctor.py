@@ -53,7 +53,7 @@ def examine(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Check]:
         if row.fits:
             findings.append(Check("ok", row.category, f"{row.version} in {row.folder}"))
         else:
-            findings.append(Check("problem", row.category, f"{row.reason}. Mend it with: {row.remedy}"))
+            findings.append(Check("problem", row.category, f"{row.reason}. Repair it with: {row.remedy}"))
     if not rows:
         findings.append(
             Check(

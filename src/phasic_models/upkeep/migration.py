@@ -38,7 +38,7 @@ Document = dict[str, Any]
 
 
 class Migrated(NamedTuple):
-    """What happened, or would happen, to one file; ``state`` is ``current``, ``changed`` or ``added``."""
+    """The result for one file, or with a dry run the expected one; ``state`` is ``current``, ``changed`` or ``added``."""
 
     path: Path
     state: str
@@ -46,7 +46,7 @@ class Migrated(NamedTuple):
 
 
 def _from_0(document: Document, source: str) -> Document:
-    """Refuse a document from before format 1.0: it lacks what a density needs."""
+    """Raise at a document from before format 1.0: it lacks the original graph, which a density needs."""
     raise FormatError(
         f"{source}: a document without a format version, as phasic wrote them before 1.0. It holds only the eliminated "
         "graph, which preserves expectations but not distributions, so no model can be made from it; build it anew from "

@@ -1,4 +1,4 @@
-"""Sweep up what killed writers left, and shrink the user's own entries."""
+"""Remove the temporary files of killed writers, and shrink the user's own entries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def prune(
     older_than: float = ABANDONED_AFTER,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> list[Removable]:
-    """Remove what killed writers left and corrupt entries that were set aside, and shrink the user's own entries.
+    """Remove temporary files of killed writers and corrupt entries that were set aside, and shrink the user's own entries.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The command that mends what was found: it depends on who put a library where it lies."""
+"""The command that repairs a library: it depends on how the library was installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..files.names import PREFIX_FOLDER
 
 
 def remedy(category: str, layer: Layer, *, damaged: bool) -> str:
-    """Return the command that replaces a library where it lies; what a package manager installed is left to it."""
+    """Return the command that replaces a library in its place; a package manager replaces its own."""
     if layer.origin not in ("sys.prefix", "CONDA_PREFIX"):
         # A shared folder comes before the home, so a good copy at home would not be found.
         explicit = f" --cache-dir {shlex.quote(str(layer.root))}"

@@ -14,7 +14,7 @@ from ..cache.identity import Identity, listed, of_entry
 from ..cache.prefix import Layer
 from ..errors import FormatError, ModelNotFoundError
 from ..files.names import MANIFEST_NAME, META_SUFFIX, MODEL_SUFFIXES
-from ..formats import Manifest, ManifestModel, manifest_problems, open_dag, read_manifest, strangers
+from ..formats import Manifest, ManifestModel, foreign_files, manifest_problems, open_dag, read_manifest
 from ..symbolic_cache import SymbolicCache
 from .remedies import remedy, remedy_of_entry
 
@@ -34,7 +34,7 @@ def verify(
     names: list[str] | None = None, *, everything: bool = False, cache_dir: str | os.PathLike[str] | None = None
 ) -> Iterator[Verified]:
     """Check installed files: the manifest and every checksum in it, every model against its graph hash and labels, and
-    that nothing else lies in the folder.
+    that the folder holds nothing else.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def _verify_library(category: str, folder: Path) -> Verified:
         manifest = read_manifest(folder / MANIFEST_NAME)
         problems += manifest_problems(folder, manifest)
         altered = {problem.split(": ", 1)[0] for problem in problems}
-        problems += [f"{path}: does not belong to the library; remove it" for path in strangers(folder, manifest)]
+        problems += [f"{path}: does not belong to the library; remove it" for path in foreign_files(folder, manifest)]
         library = Library(category, folder, Layer(folder.parent.parent, False, ""), manifest)
         for model in manifest.models:
             base = catalogue.Located(library, model).base
