@@ -1,7 +1,7 @@
 """How long every kind of call takes from Ctrl-C to the prompt: ``uv run python benchmarks/stopping.py [CASE …]``.
 
 Each case runs in a process of its own, which says when its call begins; soon after it gets SIGINT, and must leave the call
-with KeyboardInterrupt. ``--deadline`` stops by `phasic_models.deadline` instead. tests/test_stopping.py uses the same cases.
+with KeyboardInterrupt. ``--deadline`` stops by `phasic_models.deadline` instead. tests/core/test_stopping.py uses the same cases.
 """
 
 from __future__ import annotations

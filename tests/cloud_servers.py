@@ -572,7 +572,7 @@ def moto_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[str]:
     port = free_port()
-    command = [sys.executable, str(Path(__file__).with_name("gcs_emulator.py")), str(port)]
+    command = [sys.executable, str(Path(__file__).parent / "helpers" / "gcs_emulator.py"), str(port)]
     with process(command, port, "gcp-storage-emulator") as url:
         yield url
 

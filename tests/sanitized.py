@@ -1,6 +1,6 @@
 """Runs Python on a copy of the package that is built with the address and undefined-behaviour sanitizers (Linux).
 
-``python tests/sanitized.py -m pytest tests/test_model.py tests/test_dag.py``
+``python tests/sanitized.py -m pytest tests/model tests/elimination``
 """
 
 from __future__ import annotations

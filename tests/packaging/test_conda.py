@@ -120,7 +120,14 @@ def test_same_bytes_anywhere(umask: str, zone: str, seed: str, built: Path, lice
         (elsewhere / path.name).chmod(0o640)
         os.utime(elsewhere / path.name, (1_000_000_000, 1_000_000_000))
     same_moment = TIMESTAMP.astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat()
-    arguments = [elsewhere, license_file, tmp_path / "out" / umask, same_moment, umask, Path(__file__).parents[1]]
+    arguments = [
+        elsewhere,
+        license_file,
+        tmp_path / "out" / umask,
+        same_moment,
+        umask,
+        Path(__file__).parents[1] / "helpers",
+    ]
     environment = {**os.environ, "TZ": zone, "PYTHONHASHSEED": seed, "TMPDIR": str(tmp_path), "LC_ALL": "C"}
     done = subprocess.run(
         [sys.executable, "-c", BUILD_ELSEWHERE, *map(str, arguments)],

@@ -27,7 +27,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     folder = tmp_path / "server"
     (folder / "models" / "noarch").mkdir(parents=True)
     index_channel(folder / "models")
-    script = Path(__file__).parents[1] / "channel_server.py"
+    script = Path(__file__).parents[1] / "helpers" / "channel_server.py"
     with subprocess.Popen(
         [sys.executable, str(script), str(folder), KEY], stdout=subprocess.PIPE, text=True
     ) as process:

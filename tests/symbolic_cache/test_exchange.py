@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from cache_helpers import death, expectation, harmonic, only_these_layers, place_library, snapshot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import any_chains, thetas
-from test_symbolic_cache import death, expectation, harmonic, only_these_layers, place_library, snapshot
 
 from phasic_models import SymbolicCache, list_models, load_model
 from phasic_models.errors import FormatError, ModelNotFoundError, PhasicModelsError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from cache_helpers import death, harmonic, only_these_layers, place_library, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
-from test_symbolic_cache import death, harmonic, only_these_layers, place_library, snapshot
 
 from phasic_models import SymbolicCache, list_models, load_model
 from phasic_models.errors import FormatError

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from cache_helpers import death, harmonic, only_these_layers
 from hypothesis import given
 from hypothesis import strategies as st
-from test_symbolic_cache import death, harmonic, only_these_layers
 
 from phasic_models import Graph, SymbolicCache
 from phasic_models.cache.entries import entry_file

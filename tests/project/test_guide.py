@@ -1,6 +1,6 @@
 """The guide's snippets run as written, with the package called phasic_models.
 
-``tests/guide/`` holds them word for word; each runs in a process of its own, in an empty working directory and with an
+``tests/project/guide/`` holds them word for word; each runs in a process of its own, in an empty working directory and with an
 empty home, as a newcomer would run it. What the guide leaves to the reader (a callback, θ and times) is stated here.
 """
 

@@ -42,7 +42,7 @@ from phasic_models.library.mistakes import Mistake
 WORKERS = Workers(Limits())
 build_library = functools.partial(library.build_library, workers=WORKERS)
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHIPPED = discover(ROOT / "libraries")
 
 MODELS = """\

@@ -122,7 +122,7 @@ def check(graph: Graph, theta: list[float], rewards: list[float] | None = None) 
 
 def test_the_example_of_the_documentation() -> None:
     """Code, document, values and answer in docs/format.md are those of this package."""
-    text = (Path(__file__).parent.parent / "docs" / "format.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     code, written, values = (content for _, content in blocks[:3])
     printed = io.StringIO()

@@ -1,7 +1,7 @@
 """Content hashes of some graphs, worked out from docs/format.md alone: nothing of phasic_models is imported.
 
-    python tests/golden/make_hashes.py              print the hashes of CHAINS as JSON
-    python tests/golden/make_hashes.py --libraries  compare the affine models of libraries/ with their library.lock
+    python tests/formats/golden/make_hashes.py              print the hashes of CHAINS as JSON
+    python tests/formats/golden/make_hashes.py --libraries  compare the affine models of libraries/ with their library.lock
 
 A chain is ``(n_params, discrete, initial, moves)``: `initial` lists ``(state, weight)``, `moves` lists
 ``(state, next state, weight)``. A weight is a number; or ``(base, {param: coefficient})``; or
@@ -272,7 +272,7 @@ def library_hashes(folder, largest):
 
 def main():
     if sys.argv[1:] == ["--libraries"]:
-        for folder in sorted((Path(__file__).parents[2] / "libraries").iterdir()):
+        for folder in sorted((Path(__file__).parents[3] / "libraries").iterdir()):
             results = list(library_hashes(folder, 10**9))
             print(folder.name, len(results), "models,", [n for n, ours, lock in results if ours != lock], "differ")
     else:

@@ -24,7 +24,7 @@ from phasic_models.library.spec import Citation, Compatible, LibrarySpec, ModelS
 from phasic_models.packaging.channel import index_channel
 from phasic_models.packaging.conda import package_library, recipe_text
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TIMESTAMP = datetime(2026, 11, 20, 12, 30, tzinfo=timezone.utc)
 
 

@@ -154,7 +154,7 @@ def test_the_same_bytes_in_another_process() -> None:
         "dag = rational().eliminate();"
         "print(hashlib.sha256(dag.to_json().encode() + formats.dag_to_bytes(dag)).hexdigest())"
     )
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     results = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -15,8 +15,10 @@ import time
 import warnings
 from pathlib import Path
 
+import cache_helpers
 import numpy as np
 import pytest
+from cache_helpers import UNKNOWN, death, expectation, harmonic, only_these_layers, place_library, posix, snapshot
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
@@ -25,96 +27,16 @@ from phasic_models import Graph, SymbolicCache, SymbolicDAG, load_model, symboli
 from phasic_models.cache import catalogue
 from phasic_models.cache.entries import CacheWarning, entry_file, entry_folders
 from phasic_models.errors import FormatError, ModelNotFoundError
-from phasic_models.files.checksums import sha256_file
 from phasic_models.formats import (
-    Manifest,
-    ManifestModel,
-    ModelMeta,
-    Parameter,
     dag_to_bytes,
     dag_to_json,
-    write_manifest,
-    write_meta,
 )
 from phasic_models.symbolic_cache import waiting
-
-UNKNOWN = "0" * 64
-posix = pytest.mark.skipif(os.name == "nt", reason="signals, fork and permissions are POSIX's")
-
-
-@pytest.fixture(autouse=True)
-def only_these_layers(monkeypatch, tmp_path):
-    """No layer but those that a test makes."""
-    for name in ("PHASIC_CACHE_DIR", "PHASIC_SHARED_CACHE_DIRS", "CONDA_PREFIX"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setattr(sys, "prefix", str(tmp_path / "env"))
-    catalogue.forget()
 
 
 @pytest.fixture
 def cache(tmp_path):
     return SymbolicCache(tmp_path / "cache")
-
-
-def death(n: int, param_names: tuple[str, ...] = ("rate",)) -> Graph:
-    """A pure death process from n with rate k·θ in state k: its expectation is the harmonic number H_n at θ = 1."""
-
-    def callback(state):
-        if len(state) == 0:
-            return [([n], 1.0, [1.0])]
-        return [([state[0] - 1], 0.0, [float(state[0])])] if state[0] else []
-
-    return Graph(callback, parameterized=True, param_names=list(param_names))
-
-
-def harmonic(n: int) -> float:
-    return sum(1 / k for k in range(1, n + 1))
-
-
-def expectation(dag: SymbolicDAG) -> float:
-    return float(dag.model().expectation([1.0]))
-
-
-def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Every file below a folder: inode, time and content."""
-    return {
-        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def place_library(
-    root: Path, category: str = "deaths", sizes: tuple[int, ...] = (2, 3), names: dict[int, str] | None = None, **meta
-) -> Path:
-    """Write a library into a root, as a package would; `meta` are fields of every model's metadata."""
-    folder = root / "symbolic" / category
-    folder.mkdir(parents=True)
-    models = []
-    for n in sizes:
-        dag = death(n).eliminate()
-        key = dag.graph.content_hash()
-        name = (names or {}).get(n, f"n_{n}")
-        labels = dag.graph.param_names
-        (folder / f"{name}.json").write_text(dag_to_json(dag))
-        (folder / f"{name}.safetensors").write_bytes(dag_to_bytes(dag))
-        fields = {"theta": [Parameter(name=label) for label in labels], "format_version": "1.0", **meta}
-        record = ModelMeta(model_name=name, graph_hash=key, **fields)
-        write_meta(folder / f"{name}.meta", record)
-        text = f"{n} items"
-        models.append(
-            ManifestModel(
-                name=name, hash=key, description=text, vertices=n + 2, parameters=list(labels), status=record.status
-            )
-        )
-    checksums = {path.name: f"sha256:{sha256_file(path)}" for path in folder.iterdir()}
-    shared = {field: value for field, value in meta.items() if field in Manifest.__struct_fields__}
-    manifest = Manifest(category=category, models=models, checksums=checksums, format_version="1.0", **shared)
-    write_manifest(folder / "manifest.json", manifest)
-    catalogue.forget()
-    return folder
 
 
 # -- one process, nothing wrong ---------------------------------------------------------------------------------------
@@ -474,10 +396,11 @@ def test_full_disk(tmp_path):
 import resource, signal, warnings
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
-import test_symbolic_cache as t
+import cache_helpers as t
+from phasic_models import SymbolicCache
 with warnings.catch_warnings(record=True) as seen:
     warnings.simplefilter("always")
-    dag = t.SymbolicCache({str(tmp_path / "cache")!r}).get_or_compute(t.death(40))
+    dag = SymbolicCache({str(tmp_path / "cache")!r}).get_or_compute(t.death(40))
 assert abs(t.expectation(dag) - t.harmonic(40)) < 1e-12
 assert [type(w.message).__name__ for w in seen] == ["CacheWarning"], seen
 print(seen[0].message)
@@ -527,7 +450,7 @@ def test_a_disk_that_fills_up(tiny_disk):
 
 
 def run_python(script: str) -> str:
-    environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parent), PYTHONDONTWRITEBYTECODE="1")
+    environment = dict(os.environ, PYTHONPATH=str(Path(cache_helpers.__file__).parent), PYTHONDONTWRITEBYTECODE="1")
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -106,7 +106,7 @@ def test_ci_runs_the_core_under_sanitizers_and_valgrind() -> None:
         "tests/c_runner.py --threads threads",
         "tests/sanitized.py tests/verification/search.py --graphs 140 --seed 2",
         "tests/fuzz_loader.py --sanitize --seconds 120",
-        "tests/sanitized.py -m pytest tests/test_model.py tests/test_dag.py tests/test_arguments.py",
+        "tests/sanitized.py -m pytest tests/model tests/elimination/test_dag.py tests/evaluation/test_arguments.py",
     ):
         assert any(command.endswith(wanted) for command in commands), wanted
 

@@ -13,7 +13,7 @@ from phasic_models.library.callbacks import graph_of
 from phasic_models.library.loading import load_library
 from phasic_models.statespace.expr import Expr
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HASHES = json.loads((Path(__file__).parent / "golden" / "hashes.json").read_text(encoding="utf-8"))
 LIBRARIES = sorted(folder for folder in (ROOT / "libraries").iterdir() if (folder / "library.lock").exists())
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_symbolic_cache import death, harmonic, only_these_layers, place_library, posix, snapshot
+from cache_helpers import death, harmonic, only_these_layers, place_library, posix, snapshot
 
 from phasic_models import SymbolicCache
 from phasic_models.cache import catalogue

@@ -18,7 +18,7 @@ import phasic_models
 from phasic_models import phasic_bridge
 from phasic_models.errors import CompatibilityError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / "build" / "benchmark-environment"
 
 
@@ -37,7 +37,7 @@ def test_against_the_real_phasic(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(source), "PHASIC_CACHE_DIR": str(tmp_path), "HOME": str(tmp_path)}
     # An empty configuration: phasic's own imports warn, and this project's makes errors of warnings.
     options = ["-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(ROOT)]
-    command = [str(interpreter()), "-m", "pytest", *options, str(ROOT / "tests" / "bridge_cases.py")]
+    command = [str(interpreter()), "-m", "pytest", *options, str(ROOT / "tests" / "helpers" / "bridge_cases.py")]
     run = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 

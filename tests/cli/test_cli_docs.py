@@ -14,7 +14,7 @@ import typer.main
 from phasic_models.cli import output
 from phasic_models.cli.app import app
 
-TEXT = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 LINES = re.findall(r"`(ptd-cache [^`]+)`", TEXT) + re.findall(r"^    \$ (ptd-cache .+)$", TEXT, re.MULTILINE)
 

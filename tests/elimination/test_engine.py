@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas
 
 from phasic_models.core import threads
-from phasic_models.elimination import plan as engine
-from phasic_models.elimination import symbolic as elimination
+from phasic_models.elimination import plan
+from phasic_models.elimination.plan import Plan
+from phasic_models.elimination.symbolic import symbolic
 from phasic_models.errors import GraphError, ParameterError
 from phasic_models.evaluation.arguments import as_float_array
 from phasic_models.graph import Graph
@@ -99,7 +100,7 @@ def test_threads_change_no_bit(model, name):
 def test_large_patterns_are_evaluated_one_at_a_time(model, name, monkeypatch):
     batch = some_thetas(11)
     expected = CALLS[name](model, batch)
-    monkeypatch.setattr(engine, "_MAX_LANED_FILL", 0)
+    monkeypatch.setattr(plan, "_MAX_LANED_FILL", 0)
     assert CALLS[name](model, batch).tobytes() == expected.tobytes()
 
 
@@ -231,27 +232,25 @@ def test_thread_count_of_all_processors():
 @given(chains(max_transient=8))
 def test_a_given_order_that_is_wrong(chain):
     graph = chain.graph()
-    pattern, _, _ = elimination.symbolic(graph)
+    pattern, _, _ = symbolic(graph)
     with pytest.raises(GraphError, match="order"):
-        elimination.symbolic(graph, pattern.order[::-1], pattern.block_ptr)
+        symbolic(graph, pattern.order[::-1], pattern.block_ptr)
     with pytest.raises(GraphError, match="order"):
-        elimination.symbolic(graph, pattern.order[:-1], pattern.block_ptr)
+        symbolic(graph, pattern.order[:-1], pattern.block_ptr)
     with pytest.raises(GraphError, match="order"):
-        elimination.symbolic(graph, pattern.order, pattern.block_ptr[:-1])
+        symbolic(graph, pattern.order, pattern.block_ptr[:-1])
     with pytest.raises(GraphError, match="order"):
-        elimination.symbolic(graph, pattern.order, [])
+        symbolic(graph, pattern.order, [])
 
 
 @given(st.lists(st.integers(-3, 12), max_size=10), st.lists(st.integers(-3, 12), max_size=10))
 def test_any_order_is_refused_or_right(order, block_ptr):
     graph = repairable(2)
     try:
-        pattern, _, _ = elimination.symbolic(graph, order, block_ptr)
+        pattern, _, _ = symbolic(graph, order, block_ptr)
     except GraphError:
         return
-    assert engine.Plan(graph, pattern).moments(np.array([[1.0, 1.0]]), 1, None, 1)[0, 0] == pytest.approx(
-        2.0, rel=1e-14
-    )
+    assert Plan(graph, pattern).moments(np.array([[1.0, 1.0]]), 1, None, 1)[0, 0] == pytest.approx(2.0, rel=1e-14)
 
 
 def resident():

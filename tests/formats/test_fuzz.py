@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent / "fuzz_loader.py"
+SCRIPT = Path(__file__).parents[1] / "fuzz_loader.py"
 
 
 def run(*arguments):

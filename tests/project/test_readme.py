@@ -1,6 +1,6 @@
 """The README's Python runs as written and prints what the README shows.
 
-``python tests/test_readme.py`` puts the real output into the README.
+``python tests/project/test_readme.py`` puts the real output into the README.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import yaml
 from phasic_models.formats import Manifest, ManifestModel, ModelMeta, write_manifest, write_meta
 from phasic_models.library import load_library
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 # A block of Python and the block of its output.
 EXAMPLE = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<output>.*?)```\n", re.DOTALL)

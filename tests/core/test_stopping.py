@@ -23,7 +23,7 @@ from phasic_models import Graph, Model
 from phasic_models.core import stopping, threads
 from phasic_models.errors import NumericalError, ParameterError, PhasicModelsError
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 #: Seconds from the signal to the end of the call, on a machine that does much else; benchmarks/stopping.py has the real times.
 BOUND = 2.0
 

@@ -11,9 +11,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from cache_helpers import only_these_layers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_symbolic_cache import only_these_layers
 
 from phasic_models import Graph, SymbolicCache, load_model, params
 from phasic_models.cache import catalogue

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from test_symbolic_cache import death, expectation, harmonic, only_these_layers, place_library, snapshot
+from cache_helpers import death, expectation, harmonic, only_these_layers, place_library, snapshot
 
 from phasic_models import SymbolicCache, list_models, load_model
 from phasic_models.cache import catalogue
