@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("rattler", reason="needs the build group")
 
 import rattler
-from cloud_servers import Bucket
 from conda_helpers import index, install, library_package, names, serve, solve, stub
+from servers.clouds import Bucket
 
 from phasic_models.errors import DownloadError, FormatError, LibraryError
 from phasic_models.packaging.channel import add_packages, against, index_channel

@@ -13,8 +13,9 @@ import pytest
 
 pytest.importorskip("rattler_build", reason="needs the build group")
 
-from cloud_servers import Bucket, GitHub
 from conda_helpers import ROOT, mini_repository
+from servers.clouds import Bucket
+from servers.github import GitHub
 
 from phasic_models.cloud_cache import install_model_library
 from phasic_models.files.checksums import read_checksums, sha256_file

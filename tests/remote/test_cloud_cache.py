@@ -914,7 +914,7 @@ def test_s3_without_credentials_reads_at_once(s3, clean_environment, make_librar
 
 
 def test_azure_by_arguments(azure, clean_environment, make_library, root):
-    from cloud_servers import AZURITE_KEY
+    from servers.clouds import AZURITE_KEY
 
     clean_environment.delenv("AZURE_STORAGE_CONNECTION_STRING")
     with pytest.raises(DownloadError, match="which storage account"):

@@ -33,6 +33,8 @@ from phasic_models.formats import (
 )
 from phasic_models.symbolic_cache import waiting
 
+__all__ = ["only_these_layers"]  # a fixture for every test here
+
 
 @pytest.fixture
 def cache(tmp_path):
