@@ -8,7 +8,7 @@ import pickle
 import mpmath
 import numpy as np
 import pytest
-import scipy.integrate
+import scipy  # its parts are imported when they are used
 from dense import expm
 from hypothesis import given, settings
 from hypothesis import strategies as st

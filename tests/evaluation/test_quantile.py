@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats
+import scipy  # its parts are imported when they are used
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import any_chains, chains, thetas

@@ -9,17 +9,17 @@ from collections import namedtuple
 from types import MappingProxyType
 
 import numpy as np
-import pandas as pd
 import pytest
-import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from lazily import lazily
 
 from phasic_models.errors import ParameterError
 from phasic_models.evaluation.labels import by_position
 from phasic_models.graph import Graph
 from phasic_models.statespace.expr import params
 
+pd, xr = lazily("pandas"), lazily("xarray")
 first, second = params("first", "second")
 VALUES = {"second": 4.0, "first": 0.5}
 MEAN = 1 / 0.5 + 2 / 4.0
@@ -38,55 +38,58 @@ def frame(*rows):
 
 
 SINGLE = {
-    "dict": dict(VALUES),
-    "other mapping": MappingProxyType(VALUES),
-    "numbers of other types": {"second": np.float32(4), "first": np.array(0.5)},
-    "named tuple": Rates(4.0, 0.5),
-    "Series": pd.Series(VALUES),
-    "row of a frame": frame(VALUES).iloc[0],
-    "structured scalar": np.array((4.0, 0.5), dtype=RECORD)[()],
-    "structured array without axes": np.array((4.0, 0.5), dtype=RECORD),
-    "Dataset": xr.Dataset(VALUES),
-    "DataArray": xr.DataArray([4.0, 0.5], dims="parameter", coords={"parameter": ["second", "first"]}),
-    "DataArray with a further coordinate": xr.DataArray(
+    "dict": lambda: dict(VALUES),
+    "other mapping": lambda: MappingProxyType(VALUES),
+    "numbers of other types": lambda: {"second": np.float32(4), "first": np.array(0.5)},
+    "named tuple": lambda: Rates(4.0, 0.5),
+    "Series": lambda: pd.Series(VALUES),
+    "row of a frame": lambda: frame(VALUES).iloc[0],
+    "structured scalar": lambda: np.array((4.0, 0.5), dtype=RECORD)[()],
+    "structured array without axes": lambda: np.array((4.0, 0.5), dtype=RECORD),
+    "Dataset": lambda: xr.Dataset(VALUES),
+    "DataArray": lambda: xr.DataArray([4.0, 0.5], dims="parameter", coords={"parameter": ["second", "first"]}),
+    "DataArray with a further coordinate": lambda: xr.DataArray(
         [4.0, 0.5], dims="i", coords={"i": [7, 8], "name": ("i", ["second", "first"])}
     ),
-    "Series with the default index": pd.Series([0.5, 4.0]),
-    "DataArray without coordinates": xr.DataArray([0.5, 4.0], dims="x"),
+    "Series with the default index": lambda: pd.Series([0.5, 4.0]),
+    "DataArray without coordinates": lambda: xr.DataArray([0.5, 4.0], dims="x"),
 }
 
 OTHER = {"first": 1.0, "second": 8.0}
 BATCH = {
-    "dict of arrays": {"second": [4.0, 8.0], "first": np.array([0.5, 1.0])},
-    "dict of an array and a number": {"second": [4.0, 8.0], "first": [0.5, 1.0]},
-    "dict of Series": {"second": pd.Series([4.0, 8.0], index=[5, 9]), "first": pd.Series([0.5, 1.0], index=[5, 9])},
-    "DataFrame": frame(VALUES, OTHER),
-    "DataFrame with names of rows": frame(VALUES, OTHER).set_index(pd.Index(["x", "y"])),
-    "DataFrame of two types": pd.DataFrame({"second": [4, 8], "first": [0.5, 1.0]}),
-    "structured array": np.array([(4.0, 0.5), (8.0, 1.0)], dtype=RECORD),
-    "record array": np.rec.array([(4.0, 0.5), (8.0, 1.0)], dtype=RECORD),
-    "masked structured array": np.ma.array([(4.0, 0.5), (8.0, 1.0)], dtype=RECORD),
-    "Dataset": xr.Dataset({"second": ("draw", [4.0, 8.0]), "first": ("draw", [0.5, 1.0])}),
-    "DataArray": xr.DataArray(
+    "dict of arrays": lambda: {"second": [4.0, 8.0], "first": np.array([0.5, 1.0])},
+    "dict of an array and a number": lambda: {"second": [4.0, 8.0], "first": [0.5, 1.0]},
+    "dict of Series": lambda: {
+        "second": pd.Series([4.0, 8.0], index=[5, 9]),
+        "first": pd.Series([0.5, 1.0], index=[5, 9]),
+    },
+    "DataFrame": lambda: frame(VALUES, OTHER),
+    "DataFrame with names of rows": lambda: frame(VALUES, OTHER).set_index(pd.Index(["x", "y"])),
+    "DataFrame of two types": lambda: pd.DataFrame({"second": [4, 8], "first": [0.5, 1.0]}),
+    "structured array": lambda: np.array([(4.0, 0.5), (8.0, 1.0)], dtype=RECORD),
+    "record array": lambda: np.rec.array([(4.0, 0.5), (8.0, 1.0)], dtype=RECORD),
+    "masked structured array": lambda: np.ma.array([(4.0, 0.5), (8.0, 1.0)], dtype=RECORD),
+    "Dataset": lambda: xr.Dataset({"second": ("draw", [4.0, 8.0]), "first": ("draw", [0.5, 1.0])}),
+    "DataArray": lambda: xr.DataArray(
         [[4.0, 8.0], [0.5, 1.0]], dims=("parameter", "draw"), coords={"parameter": ["second", "first"]}
     ),
-    "list of dicts": [VALUES, OTHER],
-    "tuple of different kinds": (pd.Series(VALUES), Rates(8.0, 1.0)),
-    "list of structured scalars": list(np.array([(4.0, 0.5), (8.0, 1.0)], dtype=RECORD)),
-    "DataFrame with default columns": pd.DataFrame([[0.5, 4.0], [1.0, 8.0]]),
+    "list of dicts": lambda: [VALUES, OTHER],
+    "tuple of different kinds": lambda: (pd.Series(VALUES), Rates(8.0, 1.0)),
+    "list of structured scalars": lambda: list(np.array([(4.0, 0.5), (8.0, 1.0)], dtype=RECORD)),
+    "DataFrame with default columns": lambda: pd.DataFrame([[0.5, 4.0], [1.0, 8.0]]),
 }
 
 
 @pytest.mark.parametrize("kind", SINGLE)
 def test_one_vector(model, kind):
-    value = model.expectation(SINGLE[kind])
+    value = model.expectation(SINGLE[kind]())
     assert isinstance(value, float)
     assert value == pytest.approx(MEAN, rel=1e-15)
 
 
 @pytest.mark.parametrize("kind", BATCH)
 def test_a_batch(model, kind):
-    assert model.expectation(BATCH[kind]) == pytest.approx([MEAN, MEAN / 2], rel=1e-15)
+    assert model.expectation(BATCH[kind]()) == pytest.approx([MEAN, MEAN / 2], rel=1e-15)
 
 
 def test_a_number_beside_an_array_is_for_all(model):
@@ -96,7 +99,7 @@ def test_a_number_beside_an_array_is_for_all(model):
 @pytest.mark.parametrize("kind", [*SINGLE, *BATCH])
 def test_every_method(model, kind):
     """The same numbers as by position, bit for bit, and of the same shape."""
-    theta = (SINGLE | BATCH)[kind] if kind not in ("Dataset", "DataArray") else SINGLE[kind]
+    theta = (SINGLE | BATCH)[kind]() if kind not in ("Dataset", "DataArray") else SINGLE[kind]()
     plain = [0.5, 4.0] if kind in SINGLE else [[0.5, 4.0], [1.0, 8.0]]
     rewards = np.array([[0.0, 0.0, 1.0, 2.0], [0.0, 1.0, 1.0, 1.0]])
     for ask in (
@@ -126,7 +129,7 @@ def test_epochs(model):
     past = model.epochs([0.0, 1.0])
     expected = past.expectation([[0.5, 4.0], [1.0, 8.0]])
     for kind, theta in BATCH.items():
-        assert past.expectation(theta) == expected, kind
+        assert past.expectation(theta()) == expected, kind
     several = [frame(VALUES, OTHER), frame(OTHER, VALUES)]
     assert (
         past.expectation(several).tolist()
@@ -140,47 +143,53 @@ def test_epochs(model):
 
 
 MISFITS = [
-    ({"first": 1.0}, "lacks 'second'"),
-    ({**VALUES, "third": 1.0}, "has the unknown 'third'"),
-    ({"First": 1.0, "second": 1.0}, "lacks 'first' and has the unknown 'First'"),
-    ({first: 1.0, second: 1.0}, "lacks 'first', 'second'"),
-    (pd.Series([1.0, 2.0, 3.0], index=["first", "second", "first"]), "has more than once 'first'"),
-    (pd.Series([1.0, 2.0], index=[1, 2]), "has the unknown 1, 2"),
-    (pd.Series([1.0, 2.0], index=pd.RangeIndex(1, 3)), "has the unknown 1, 2"),
-    (pd.Series([1.0, 2.0], index=[0, 1]), "has the unknown 0, 1"),
-    (pd.DataFrame([[1.0, 2.0]], columns=["first", "first"]), "lacks 'second' and has more than once 'first'"),
-    (pd.DataFrame([[1.0, 2.0, 3.0]], columns=["first", "second", "weight"]), "has the unknown 'weight'"),
-    (pd.DataFrame({"draw": VALUES}), "parameters as rows"),
-    (pd.DataFrame([[1.0, 2.0], [1.0, 2.0]], index=["first", "second"]), "parameters as rows"),
-    (np.zeros(2, dtype=[("first", float), ("other", float)]), "lacks 'second' and has the unknown 'other'"),
-    (np.zeros(2, dtype=[("first", float), ("second", float, (2,))]), "different shapes"),
-    (namedtuple("Wrong", "first third")(1.0, 2.0), "lacks 'second' and has the unknown 'third'"),
-    (xr.Dataset({"first": 1.0}), "lacks 'second'"),
-    (xr.Dataset({"first": ("x", [1.0, 2.0]), "second": ("y", [1.0, 2.0])}), "different labels"),
-    (xr.DataArray([1.0, 2.0], dims="p", coords={"p": ["first", "third"]}), "has the unknown 'third'"),
-    (xr.DataArray([1.0, 2.0], dims="p", coords={"p": ["x", "y"]}), "has the unknown 'x', 'y'"),
-    (xr.DataArray([1.0, 2.0], dims="p", coords={"p": [0, 1]}), "has the unknown 0, 1"),
+    (lambda: {"first": 1.0}, "lacks 'second'"),
+    (lambda: {**VALUES, "third": 1.0}, "has the unknown 'third'"),
+    (lambda: {"First": 1.0, "second": 1.0}, "lacks 'first' and has the unknown 'First'"),
+    (lambda: {first: 1.0, second: 1.0}, "lacks 'first', 'second'"),
+    (lambda: pd.Series([1.0, 2.0, 3.0], index=["first", "second", "first"]), "has more than once 'first'"),
+    (lambda: pd.Series([1.0, 2.0], index=[1, 2]), "has the unknown 1, 2"),
+    (lambda: pd.Series([1.0, 2.0], index=pd.RangeIndex(1, 3)), "has the unknown 1, 2"),
+    (lambda: pd.Series([1.0, 2.0], index=[0, 1]), "has the unknown 0, 1"),
+    (lambda: pd.DataFrame([[1.0, 2.0]], columns=["first", "first"]), "lacks 'second' and has more than once 'first'"),
+    (lambda: pd.DataFrame([[1.0, 2.0, 3.0]], columns=["first", "second", "weight"]), "has the unknown 'weight'"),
+    (lambda: pd.DataFrame({"draw": VALUES}), "parameters as rows"),
+    (lambda: pd.DataFrame([[1.0, 2.0], [1.0, 2.0]], index=["first", "second"]), "parameters as rows"),
+    (lambda: np.zeros(2, dtype=[("first", float), ("other", float)]), "lacks 'second' and has the unknown 'other'"),
+    (lambda: np.zeros(2, dtype=[("first", float), ("second", float, (2,))]), "different shapes"),
+    (lambda: namedtuple("Wrong", "first third")(1.0, 2.0), "lacks 'second' and has the unknown 'third'"),
+    (lambda: xr.Dataset({"first": 1.0}), "lacks 'second'"),
+    (lambda: xr.Dataset({"first": ("x", [1.0, 2.0]), "second": ("y", [1.0, 2.0])}), "different labels"),
+    (lambda: xr.DataArray([1.0, 2.0], dims="p", coords={"p": ["first", "third"]}), "has the unknown 'third'"),
+    (lambda: xr.DataArray([1.0, 2.0], dims="p", coords={"p": ["x", "y"]}), "has the unknown 'x', 'y'"),
+    (lambda: xr.DataArray([1.0, 2.0], dims="p", coords={"p": [0, 1]}), "has the unknown 0, 1"),
     (
-        xr.DataArray(np.ones((2, 2)), dims=("p", "q"), coords={"p": ["first", "second"], "q": ["first", "second"]}),
+        lambda: xr.DataArray(
+            np.ones((2, 2)), dims=("p", "q"), coords={"p": ["first", "second"], "q": ["first", "second"]}
+        ),
         "along several dimensions: 'p', 'q'",
     ),
-    ({"first": [1.0, 2.0], "second": [1.0, 2.0, 3.0]}, r"different shapes: 'first' \(2,\), 'second' \(3,\)"),
-    ({"first": pd.Series([1.0, 2.0]), "second": pd.Series([1.0, 2.0], index=[1, 0])}, "different labels"),
-    ({"first": "1.0", "second": 2.0}, r"theta\['first'\] must be real numbers"),
-    ({"first": None, "second": 2.0}, r"theta\['first'\] must be real numbers"),
-    (pd.Series({"first": pd.NA, "second": 1.0}), r"theta\['first'\] must be real numbers"),
-    (pd.DataFrame({"first": [1.0, np.nan], "second": [1.0, 2.0]}), r"theta\[1, 0\] \(first\) is nan"),
-    ([VALUES, [1.0, 2.0]], r"theta\[0\] is labelled with names, theta\[1\] is not"),
-    ([VALUES, {"first": [1.0], "second": [1.0]}], "different shapes"),
-    (np.ma.array([1.0, 2.0], mask=[False, True]), "theta has masked entries"),
-    (np.ma.array(np.zeros(2, dtype=RECORD), mask=[(False, True), (False, False)]), r"theta\['first'\] has masked"),
+    (lambda: {"first": [1.0, 2.0], "second": [1.0, 2.0, 3.0]}, r"different shapes: 'first' \(2,\), 'second' \(3,\)"),
+    (lambda: {"first": pd.Series([1.0, 2.0]), "second": pd.Series([1.0, 2.0], index=[1, 0])}, "different labels"),
+    (lambda: {"first": "1.0", "second": 2.0}, r"theta\['first'\] must be real numbers"),
+    (lambda: {"first": None, "second": 2.0}, r"theta\['first'\] must be real numbers"),
+    (lambda: pd.Series({"first": pd.NA, "second": 1.0}), r"theta\['first'\] must be real numbers"),
+    (lambda: pd.DataFrame({"first": [1.0, np.nan], "second": [1.0, 2.0]}), r"theta\[1, 0\] \(first\) is nan"),
+    (lambda: [VALUES, [1.0, 2.0]], r"theta\[0\] is labelled with names, theta\[1\] is not"),
+    (lambda: [VALUES, {"first": [1.0], "second": [1.0]}], "different shapes"),
+    (lambda: np.ma.array([1.0, 2.0], mask=[False, True]), "theta has masked entries"),
+    (
+        lambda: np.ma.array(np.zeros(2, dtype=RECORD), mask=[(False, True), (False, False)]),
+        r"theta\['first'\] has masked",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("theta", "message"), MISFITS)
 def test_what_does_not_fit_is_named(model, theta, message):
+    wrong = theta()
     with pytest.raises(ParameterError, match=message):
-        model.expectation(theta)
+        model.expectation(wrong)
 
 
 def test_masked_entries_are_refused_everywhere(model):

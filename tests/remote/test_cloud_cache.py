@@ -20,7 +20,6 @@ from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
-import boto3
 import msgspec
 import obstore
 import obstore.store
@@ -895,6 +894,8 @@ def test_gcs_credentials_from_a_file(gcs, clean_environment, make_library, root,
 
 def test_s3_without_credentials_reads_at_once(s3, clean_environment, make_library, root):
     backend(s3, "public").upload_cache(make_library())
+    import boto3
+
     owner = boto3.client(
         "s3",
         endpoint_url=s3.endpoint,

@@ -10,9 +10,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
-import scipy.linalg
-import scipy.sparse
-import scipy.stats
+import scipy  # its parts are imported when they are used
 
 
 class MatrixLaw:

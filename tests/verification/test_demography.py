@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
-import scipy.integrate
+import scipy  # its parts are imported when they are used
+from lazily import lazily
 
 from phasic_models.graph import Graph
 from phasic_models.statespace.expr import params
 
-msprime = pytest.importorskip("msprime")
+msprime = lazily("msprime")
 
 REPLICATES = 4000
 

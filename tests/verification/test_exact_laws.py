@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats
+import scipy  # its parts are imported when they are used
 from exact import ExactChain, fraction
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from lazily import lazily
 from test_libraries import model_of
 
-msprime = pytest.importorskip("msprime")
-ciw = pytest.importorskip("ciw")
+msprime, ciw = lazily("msprime"), lazily("ciw")
 
 REPLICATES = 4000
 

@@ -10,8 +10,7 @@ from collections import Counter
 
 import mpmath
 import numpy as np
-import scipy.special
-import scipy.stats
+import scipy  # its parts are imported when they are used
 from laws import DiscreteLaw, MatrixLaw, explored, started
 
 

@@ -9,7 +9,7 @@ import itertools
 import math
 
 import numpy as np
-import scipy.stats
+import scipy  # its parts are imported when they are used
 from laws import BirthDeath, DiscreteLaw, ErlangMixture, ExponentialSum, MatrixLaw, kronecker_sum, started, structure
 
 BRIDGE = [{0, 3}, {1, 4}, {0, 2, 4}, {1, 2, 3}]
