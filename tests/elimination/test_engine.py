@@ -6,11 +6,13 @@ import os
 import sys
 import threading
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reaching import reaches
 from strategies import any_chains, chains, thetas
 
 from phasic_models.core import threads
@@ -243,14 +245,33 @@ def test_a_given_order_that_is_wrong(chain):
         symbolic(graph, pattern.order, [])
 
 
-@given(st.lists(st.integers(-3, 12), max_size=10), st.lists(st.integers(-3, 12), max_size=10))
-def test_any_order_is_refused_or_right(order, block_ptr):
-    graph = repairable(2)
+@st.composite
+def orders(draw):
+    """The right order with the vertices of its blocks mixed, now and then with a number or two replaced by others."""
+    pattern, _, _ = symbolic(repairable(3))
+    order, ends = list(map(int, pattern.order)), list(map(int, pattern.block_ptr))
+    for start, end in pairwise(ends):
+        order[start:end] = draw(st.permutations(order[start:end]))
+    for numbers in (order, ends):
+        for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
+            numbers[draw(st.integers(0, len(numbers) - 1))] = draw(st.integers(-3, 12))
+    return order, ends
+
+
+wild = st.tuples(st.lists(st.integers(-3, 12), max_size=10), st.lists(st.integers(-3, 12), max_size=10))
+
+
+@reaches(0.2)
+@given(orders() | wild)
+def test_any_order_is_refused_or_right(given_order):
+    order, block_ptr = given_order
+    graph = repairable(3)
     try:
         pattern, _, _ = symbolic(graph, order, block_ptr)
     except GraphError:
-        return
-    assert Plan(graph, pattern).moments(np.array([[1.0, 1.0]]), 1, None, 1)[0, 0] == pytest.approx(2.0, rel=1e-14)
+        return False
+    assert Plan(graph, pattern).moments(np.array([[1.0, 1.0]]), 1, None, 1)[0, 0] == pytest.approx(10 / 3, rel=1e-14)
+    return True
 
 
 def resident():

@@ -6,6 +6,7 @@ import scipy  # its parts are imported when they are used
 from dense import expm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reaching import reaches
 from strategies import any_chains, chains, thetas
 
 from phasic_models.errors import PhasicModelsError
@@ -389,11 +390,15 @@ def test_samples_follow_the_distribution():
     assert distance * np.sqrt(n) < 2.7
 
 
+rates = st.floats(1e-3, 1e3) | st.floats(allow_nan=True)
+
+
+@reaches(0.35)
 @given(
-    st.sampled_from(["expectation", "pdf", "sample", "quantile"]),
-    st.lists(st.floats(allow_nan=True), min_size=2, max_size=2),
+    st.sampled_from(["expectation", "pdf", "sample", "quantile", "moments_and_grad", "pdf_and_grad"]),
+    st.lists(rates, min_size=2, max_size=2),
 )
-@settings(max_examples=80)
+@settings(max_examples=120)
 def test_a_number_is_never_nan_and_never_negative(name, theta):
     model = SHARED
     calls = {
@@ -401,13 +406,18 @@ def test_a_number_is_never_nan_and_never_negative(name, theta):
         "pdf": lambda: model.pdf(theta, [0.0, 1.0], max_steps=100_000),
         "sample": lambda: model.sample(theta, 2, seed=1, max_jumps=10_000),
         "quantile": lambda: model.quantile(theta, [0.1, 0.9], max_steps=100_000),
+        "moments_and_grad": lambda: model.moments_and_grad(theta, 2),
+        "pdf_and_grad": lambda: model.pdf_and_grad(theta, [0.5, 1.0], max_steps=100_000),
     }
     try:
-        result = np.asarray(calls[name]())
+        result = calls[name]()
     except PhasicModelsError:
-        return
-    assert not np.isnan(result).any()
-    assert (result >= 0).all()
+        return False
+    values, slopes = result if name.endswith("_and_grad") else (result, 0.0)
+    assert not np.isnan(values).any()
+    assert not np.isnan(slopes).any()
+    assert (np.asarray(values) >= 0).all()
+    return True
 
 
 SHARED = queue(2).model()

@@ -9,6 +9,7 @@ import pytest
 from cache_helpers import death, harmonic, only_these_layers
 from hypothesis import given
 from hypothesis import strategies as st
+from reaching import reaches
 
 from phasic_models import Graph, SymbolicCache
 from phasic_models.cache.entries import entry_file
@@ -33,13 +34,22 @@ def test_theta_in_order_and_by_name(values, random):
     assert parse_theta(named, names) == values
 
 
-@given(st.lists(st.text(max_size=12), max_size=4))
+pieces = st.sampled_from(["a=1", "b=0.5", "b = 3", "1", "0.5", "a", "c=1", "=", "a=x"]) | st.text(max_size=12)
+numerals = st.floats(allow_nan=False, allow_infinity=False).map(repr)
+pairs = st.tuples(numerals, numerals) | st.tuples(numerals.map("a={}".format), numerals.map("b = {}".format))
+
+
+@reaches(0.1)
+@given(st.lists(pieces, max_size=4) | pairs.map(list))
 def test_nonsense_for_theta_is_named(texts):
     try:
         values = parse_theta(texts, ["a", "b"])
     except ParameterError:
-        return
+        return False
+    numbers = [float(text.rpartition("=")[2]) for text in texts]
+    assert sorted(values) == sorted(numbers)
     assert len(values) == 2
+    return True
 
 
 @given(st.lists(finite, max_size=6))
@@ -55,13 +65,17 @@ def test_ranges_of_times(start, stop, count):
         )
 
 
-@given(st.lists(st.text(alphabet="0123456789.:,-e x", max_size=12), max_size=3))
+@reaches(0.1)
+@given(
+    st.lists(st.text(alphabet="0123456789.:,-e x", max_size=12) | st.sampled_from(["1", "0.5,2", "1:2:3"]), max_size=3)
+)
 def test_nonsense_for_times_is_named(texts):
     try:
         times = parse_times(texts)
     except ParameterError:
-        return
+        return False
     assert all(isinstance(time, float) for time in times)
+    return bool(times)
 
 
 def test_a_model_without_metadata(tmp_path):
