@@ -13,9 +13,12 @@ import pytest
 
 COMPILER = c_runner.find_compiler()
 
-pytestmark = pytest.mark.skipif(
-    COMPILER is None or sys.platform == "win32", reason="needs a C compiler that speaks as gcc does; set CC"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        COMPILER is None or sys.platform == "win32", reason="needs a C compiler that speaks as gcc does; set CC"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,8 @@ from phasic_models.packaging.conda import all_recipe_text, package_name, read_pa
 from phasic_models.packaging.release import Release, check, make_release, release_version
 from phasic_models.remote.publish import publish
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("n_samples_3", "n_samples_5")
 
 

@@ -21,6 +21,8 @@ from phasic_models.library.dispatch import run_locally, run_on_dask
 from phasic_models.library.one_model import Built, Problem
 from phasic_models.library.shards import Part, build_shard, merging
 
+pytestmark = pytest.mark.slow
+
 STEPS = """\
 def steps(state, n):
     if len(state) == 0:

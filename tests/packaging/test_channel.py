@@ -18,6 +18,8 @@ from servers.clouds import Bucket
 from phasic_models.errors import DownloadError, FormatError, LibraryError
 from phasic_models.packaging.channel import add_packages, against, index_channel
 
+pytestmark = pytest.mark.slow
+
 
 def test_added_to_a_folder_beside_what_is_there(tmp_path: Path) -> None:
     channel = tmp_path / "a channel"

@@ -25,6 +25,8 @@ from rattler.exceptions import SolverError
 from phasic_models.packaging.conda import CACHE_FOLDER, read_package
 from phasic_models.packaging.release import Release, make_release
 
+pytestmark = pytest.mark.slow
+
 LOAD = "import phasic_models as pm, sys; m = pm.load_model('coalescent/n_samples_10'); print(m.expectation([1.0]))"
 
 

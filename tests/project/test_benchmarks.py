@@ -14,6 +14,8 @@ import pytest
 
 from phasic_models import Graph
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 

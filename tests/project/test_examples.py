@@ -30,6 +30,8 @@ from conda_helpers import (
 
 from phasic_models.packaging.release import make_release
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / "examples"
 PROJECT = EXAMPLES / "pixi-project"
 

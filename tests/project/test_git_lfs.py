@@ -14,6 +14,8 @@ from platformdirs import user_cache_path
 from phasic_models.cache.installation import check_library, install_folder
 from phasic_models.errors import FormatError
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path(__file__).parent / "guide"
 
 

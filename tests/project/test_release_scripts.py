@@ -24,6 +24,7 @@ from phasic_models.packaging.release import make_release
 from phasic_models.remote.index_sources import read_index
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(os.name == "nt", reason="the stand-ins are POSIX scripts"),
     pytest.mark.skipif(shutil.which("bash") is None, reason="the scripts are bash"),
     pytest.mark.skipif(shutil.which("shasum") is None, reason="the scripts use shasum"),

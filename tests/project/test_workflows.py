@@ -93,7 +93,7 @@ def test_ci_runs_what_the_readme_promises() -> None:
     matrix = jobs["test"]["strategy"]["matrix"]
     assert {"ubuntu-latest", "macos-latest", "windows-latest"} <= set(matrix["os"])
     commands = [step["run"] for step in jobs["test"]["steps"] if "run" in step]
-    assert commands == ["uv run build_models.py", "uv run pytest"]
+    assert commands == ["uv run build_models.py", 'uv run pytest -m ""']
 
 
 def test_ci_runs_the_core_under_sanitizers_and_valgrind() -> None:
@@ -125,4 +125,12 @@ def test_thousands_of_graphs_are_searched_every_week() -> None:
 def test_scripts_that_workflows_call_exist() -> None:
     for path in WORKFLOWS:
         for script in re.findall(r"(?:\.ci|tests)/[\w./-]+", path.read_text(encoding="utf-8")):
-            assert (ROOT / script).is_file(), f"{path.name} calls {script}"
+            assert (ROOT / script).exists(), f"{path.name} calls {script}"
+
+
+def test_mistakes_are_put_into_the_code_every_week() -> None:
+    workflow = load(ROOT / ".github" / "workflows" / "mutants.yml")
+    (when,) = workflow["on"]["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* \d", when["cron"])
+    commands = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
+    assert any("tests/mutants.py --number 60" in command for command in commands)

@@ -54,7 +54,7 @@ from phasic_models.formats.release_index import Index, LibraryEntry, encode_inde
 from phasic_models.remote.folders import ObjectFolder, download_folder, upload
 from phasic_models.remote.options import TransferOptions
 
-pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_environment", "quick")]
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from phasic_models.remote.options import TransferOptions
 from phasic_models.remote.publish import publish
 from phasic_models.remote.targets import GitHubTarget, LocalTarget, ObjectTarget, open_target
 
-pytestmark = pytest.mark.usefixtures("clean_environment", "quick")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_environment", "quick")]
 NAME = "coalescent_models_v1.0.0.tar.gz"
 REPO = "munch-group/phasic-models"
 

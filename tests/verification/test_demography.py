@@ -10,6 +10,8 @@ from lazily import lazily
 from phasic_models.graph import Graph
 from phasic_models.statespace.expr import params
 
+pytestmark = pytest.mark.slow
+
 msprime = lazily("msprime")
 
 REPLICATES = 4000

@@ -18,6 +18,8 @@ import pytest
 
 from phasic_models.graph import Graph
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parent.parent / "build" / "benchmark-environment"
 MOMENTS = 4

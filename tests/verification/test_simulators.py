@@ -10,6 +10,8 @@ import pytest
 from lazily import lazily
 from test_libraries import model_of
 
+pytestmark = pytest.mark.slow
+
 msprime, ciw = lazily("msprime"), lazily("ciw")
 
 REPLICATES = 4000

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from phasic_models.graph import Graph
 from phasic_models.statespace.expr import params
 
+pytestmark = pytest.mark.slow
+
 stormpy = pytest.importorskip("stormpy")
 
 NAMES = ("a", "b")
