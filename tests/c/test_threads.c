@@ -47,7 +47,7 @@ static void ask(job *j, pm_workspace *one, pm_workspace *eight, pm_uniform *unif
     a->status[3] = pm_sojourn(c->plan, eight, THETAS, j->theta, a->sojourn[0], NULL);
     a->status[4] = pm_uniform_eval(c->plan, one, uniform, 1, j->theta, NULL, TIMES, times, 1e-12, 1000000, a->pdf, a->cdf, a->sf, NULL);
     a->status[5] = pm_uniform_grad(c->plan, one, uniform, 1, j->theta, TIMES, times, 1e-12, 1000000, a->density, a->slope[0], NULL);
-    a->status[6] = pm_sampler_draw(c->plan, j->sampler, j->rewards, 17, 0, DRAWS, 1000000, a->draws, NULL);
+    a->status[6] = pm_sampler_draw(c->plan, j->sampler, 17, 0, DRAWS, 1000000, NULL, a->draws, NULL);
     a->status[7] = pm_moments(c->plan, one, THETAS, j->theta, K, j->rewards, a->moments[0], NULL);
 }
 
