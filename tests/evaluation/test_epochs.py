@@ -379,6 +379,19 @@ def test_times_and_options_out_of_range(name):
         evaluate([[1000.0], [1.0]], 3.0, max_steps=10)
 
 
+@pytest.mark.parametrize("method", ["expectation", "variance", "moments"])
+def test_every_moment_keeps_to_the_limit_on_steps(method):
+    rate = params("rate")
+    past = Graph(lambda s: [((0,), rate)] if s[0] else [], ipv=[1], param_names=["rate"]).model().epochs([0.0, 3.0])
+    ask = {
+        "expectation": past.expectation,
+        "variance": past.variance,
+        "moments": lambda theta, **options: past.moments(theta, 2, **options),
+    }[method]
+    with pytest.raises(NumericalError, match="more than max_steps"):
+        ask([[1000.0], [1.0]], max_steps=10)
+
+
 def test_absorption_that_is_not_certain_in_the_end():
     past = stages(1).epochs([0.0, 1.0])
     with pytest.raises(InfiniteExpectationError, match=r"state \(1\) is reached and never left for good"):

@@ -12,7 +12,9 @@ from phasic_models.errors import FormatError
 from phasic_models.files.names import name_problem, path_problem
 
 
-@pytest.mark.parametrize("name", ["coalescent", "n_samples_10.json", "a-b", "0", "Ärzte", "two words", "a+b"])
+@pytest.mark.parametrize(
+    "name", ["coalescent", "n_samples_10.json", "a-b", "0", "Ärzte", "two words", "a+b", "x" * 240]
+)
 def test_names_that_every_system_takes(name: str) -> None:
     assert name_problem(name) is None
 
