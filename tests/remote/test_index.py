@@ -116,7 +116,7 @@ def test_the_published_schema_is_that_of_the_code():
     jsonschema.Draft202012Validator.check_schema(json.loads(text))
 
 
-@reaches(0.2)
+@reaches(0.1)
 @given(indexes, st.data())
 def test_no_altered_index_is_believed(index, data):
     text = bytearray(encode_index(index))
