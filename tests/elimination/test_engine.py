@@ -261,7 +261,7 @@ def orders(draw):
 wild = st.tuples(st.lists(st.integers(-3, 12), max_size=10), st.lists(st.integers(-3, 12), max_size=10))
 
 
-@reaches(0.1)
+@reaches(0.05)
 @given(orders() | wild)
 def test_any_order_is_refused_or_right(given_order):
     order, block_ptr = given_order

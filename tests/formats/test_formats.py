@@ -149,7 +149,7 @@ FROZEN_SAFETENSORS = "3e0b64601a253fa782e392331d197764834df5d7b8c2ebad79e7dfc1d3
 
 def test_the_same_bytes_in_another_process() -> None:
     code = (
-        "import sys, hashlib; sys.path.insert(0, 'tests');"
+        "import sys, hashlib; sys.path[:0] = ['tests/formats', 'tests/helpers'];"
         "from test_formats import rational; from phasic_models import formats;"
         "dag = rational().eliminate();"
         "print(hashlib.sha256(dag.to_json().encode() + formats.dag_to_bytes(dag)).hexdigest())"
