@@ -40,7 +40,8 @@ static int print_density(const model_file *file, const double *theta, int n_time
         status = pm_check_times(plan, n_times, times, &where);
     }
     if (status == PM_OK) {
-        status = pm_uniform_eval(plan, workspace, uniform, 1, theta, NULL, n_times, times, 1e-12, 100000000, density, NULL, NULL, &where);
+        status = pm_uniform_eval(plan, workspace, uniform, 1, theta, NULL, NULL, n_times, times, 1e-12, 100000000, density,
+                                 NULL, NULL, &where);
     }
     for (int i = 0; status == PM_OK && i < n_times; i++) {
         printf("%.17g %.17g\n", times[i], density[i]);

@@ -239,7 +239,7 @@ static int densities(prepared *p, const double *theta) {
     double *sf = room(kind, 8);
     double *value = room(kind, 4);
     double *grad = room(kind, 4 * N_PARAMS);
-    int status = pm_uniform_eval(p->plan, p->one, p->uniform, 2, theta, NULL, 4, times, 1e-12, 100000000, pdf, cdf, sf, &p->where);
+    int status = pm_uniform_eval(p->plan, p->one, p->uniform, 2, theta, NULL, NULL, 4, times, 1e-12, 100000000, pdf, cdf, sf, &p->where);
     if (status == PM_OK) {
         status = pm_uniform_grad(p->plan, p->one, p->uniform, 1, theta, 4, times, 1e-12, 100000000, value, grad, &p->where);
     }

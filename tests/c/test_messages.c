@@ -63,9 +63,9 @@ static void every_bad_argument_is_named(void) {
     refused(pm_covariance(p, c->one, 1, NULL, 0, NULL, out, out, &w), &w, 6);
     refused(pm_moments_grad(p, c->one, 1, NULL, 0, NULL, out, out, &w), &w, 6);
     refused(pm_moments(bare, c->one, 1, NULL, 1, NULL, out, &w), &w, 1);
-    refused(pm_uniform_eval(p, c->eight, u, 1, NULL, NULL, 1, &t, 1e-12, 10, out, NULL, NULL, &w), &w, 2);
-    refused(pm_uniform_eval(p, c->one, u, 1, NULL, NULL, 1, &t, 0.0, 10, out, NULL, NULL, &w), &w, 9);
-    refused(pm_uniform_eval(p, c->one, u, 1, NULL, NULL, 1, &t, 1e-12, 0, out, NULL, NULL, &w), &w, 10);
+    refused(pm_uniform_eval(p, c->eight, u, 1, NULL, NULL, NULL, 1, &t, 1e-12, 10, out, NULL, NULL, &w), &w, 2);
+    refused(pm_uniform_eval(p, c->one, u, 1, NULL, NULL, NULL, 1, &t, 0.0, 10, out, NULL, NULL, &w), &w, 10);
+    refused(pm_uniform_eval(p, c->one, u, 1, NULL, NULL, NULL, 1, &t, 1e-12, 0, out, NULL, NULL, &w), &w, 11);
     refused(pm_uniform_grad(p, c->eight, u, 1, NULL, 1, &t, 1e-12, 10, out, out, &w), &w, 2);
     refused(pm_uniform_grad(p, c->one, u, 1, NULL, 1, &t, 1.0, 10, out, out, &w), &w, 8);
     refused(pm_uniform_grad(p, c->one, u, 1, NULL, 1, &t, 1e-12, 0, out, out, &w), &w, 9);
@@ -74,7 +74,7 @@ static void every_bad_argument_is_named(void) {
     refused(pm_uniform_advance(p, c->one, u, NULL, 1.0, 0, NULL, 0, out, out + 32, &w), &w, 8);
     refused(pm_uniform_rate(p, c->eight, 1, NULL, out, &w), &w, 2);
     refused(pm_sampler_set(p, c->eight, sampler, NULL, NULL, &w), &w, 2);
-    refused(pm_censored_weights(p, c->eight, censored, 1, NULL, out, &w), &w, 2);
+    refused(pm_censored_weights(p, c->eight, censored, 1, NULL, out, NULL, &w), &w, 2);
     pm_censored *none = NULL;
     refused(pm_censored_new(bare, keep, NULL, &none, &w), &w, 1);
     pm_censored_free(censored);

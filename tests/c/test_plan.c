@@ -263,7 +263,7 @@ static void the_plan_owns_its_arrays(void) {
         for (int i = 0; i < 2; i++) {
             double (*out)[2] = i == 0 ? before : after;
             CHECK_INT(pm_moments(plan, ws, 1, theta, 2, NULL, out[0], NULL), PM_OK);
-            CHECK_INT(pm_uniform_eval(plan, ws, u, 1, theta, NULL, 1, &time, 1e-12, 1000, out[1], out[1] + 1, out[2], NULL), PM_OK);
+            CHECK_INT(pm_uniform_eval(plan, ws, u, 1, theta, NULL, NULL, 1, &time, 1e-12, 1000, out[1], out[1] + 1, out[2], NULL), PM_OK);
             out[2][1] = 0.0;
             memset(&d, 0xff, sizeof d);
             memset(op, 0xff, sizeof op);

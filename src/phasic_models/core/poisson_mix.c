@@ -203,7 +203,7 @@ int pm_uniform_eval(const pm_plan *p, pm_workspace *ws, pm_uniform *u, int64_t n
                     const double *initial, const double *stay, int64_t n_times, const double *times, double tol,
                     int64_t max_steps, double *pdf, double *cdf, double *sf, pm_where *where) {
     if (!(tol > 0.0 && tol < 1.0) || max_steps < 1 || ws->lanes != 1) {
-        return pm_bad_argument(where, ws->lanes != 1 ? 2 : max_steps < 1 ? 10 : 9);
+        return pm_bad_argument(where, ws->lanes != 1 ? 2 : max_steps < 1 ? 11 : 10);
     }
     tol *= 0.1; /* two sides are cut off, and rounding wants its share */
     int status = pm_check_times(p, n_times, times, where);

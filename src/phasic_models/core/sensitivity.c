@@ -9,7 +9,6 @@
  * sweep.c, the rounding of each entry is kept beside it, and the unit changes a little at each jump, so that rounding does not add up.
  */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "sensitivity.h"
