@@ -182,7 +182,7 @@ class _Mark:
             if known is function:
                 self.add("again", str(place))
                 return
-        if function.__builtins__ is not builtins.__dict__:  # type: ignore[attr-defined]
+        if getattr(function, "__builtins__", None) is not builtins.__dict__:
             raise _Unsure
         self.functions.append(function)
         self.add("function", function.__name__)
