@@ -13,8 +13,8 @@ from .statespace.arrays import transitions_from_arrays
 from .statespace.callbacks import CallbackReader, parse_state
 from .statespace.canonical import CanonicalArrays, canonicalise, check_canonical
 from .statespace.discretize import discretize, names_with_rate
-from .statespace.explore import Callback, Explorer, Progress, Transitions, show_state
-from .statespace.expr import Expr, Parameter, check_param_names, parameters_of
+from .statespace.explore import Callback, Explorer, Progress, Transitions, resolve_names, show_state
+from .statespace.expr import Expr, Parameter, check_param_names
 from .statespace.frontier import FrontierReader
 from .statespace.table import WeightTable
 
@@ -157,7 +157,7 @@ class Graph:
         given: tuple[str, ...] | None,
         parameterized: bool | None = None,
     ) -> None:
-        names = _resolve_names(raw, given)
+        names = resolve_names(raw, given)
         if parameterized and not names:
             raise GraphError("the graph was declared parameterized=True, but no transition has coefficients")
         # Parameters keep their place unless param_names= orders them by name.
@@ -486,22 +486,3 @@ def _place(parameter: Parameter, place: Mapping[str, int]) -> int:
     if parameter.name not in place:
         raise GraphError(f"the weights use parameter {parameter.name!r}, which param_names does not list")
     return place[parameter.name]
-
-
-def _resolve_names(raw: Transitions, given: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return the names of the parameters, in the order of θ."""
-    if given is not None:
-        return given
-    # By identity first: a tuple's hash is computed each time, over all of its names.
-    declared = set({id(p.names): p.names for p in parameters_of(raw.weights.expressions.values())}.values())
-    longest = max(declared, key=len, default=())
-    for names in declared:
-        if longest[: len(names)] != names:
-            raise GraphError(
-                f"the weights use parameters of separate params() calls, {names} and {longest}; "
-                "declare them in one call, or give their order by param_names="
-            )
-    n = raw.n_params or 0
-    if declared and n and n != len(longest):
-        raise GraphError(f"some weights have {n} coefficients, others are expressions of {len(longest)} parameters")
-    return longest or tuple(f"theta_{i}" for i in range(n))

@@ -18,6 +18,11 @@ def into(ctype: str, array: npt.NDArray[Any]) -> Any:
     return ffi.from_buffer(ctype, array)
 
 
+def into_or_null(array: npt.NDArray[np.float64] | None) -> Any:
+    """Return a pointer to numbers that the core reads, or the null pointer for None."""
+    return ffi.NULL if array is None else into("double[]", array)
+
+
 def out_of(array: npt.NDArray[np.float64]) -> Any:
     """Return a pointer to the entries of an array that the core fills."""
     return ffi.from_buffer("double[]", array, require_writable=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.binding import into, out_of
+from ..core.binding import into, into_or_null, out_of
 from ..core.native import ffi, lib
 from ..core.refusals import check, theta_text
 from ..core.stopping import holding, new_control, raise_if_stopped, run
@@ -58,13 +58,6 @@ class Plan:
     ------
     FormatError
         If the pattern does not belong to the graph.
-
-    Attributes
-    ----------
-    graph : Graph
-        The graph.
-    pattern : Pattern
-        Its elimination.
     """
 
     def __init__(
@@ -123,7 +116,7 @@ class Plan:
     def moments(self, theta: Floats, k: int, rewards: Floats | None, n_threads: int) -> Floats:
         """Raw moments 1..k, shape (batch, k); theta (batch, p), rewards (V,) or None."""
         out = np.empty((theta.shape[0], k))
-        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
+        c_rewards = into_or_null(rewards)
 
         eliminated = self.eliminated()
 
@@ -179,7 +172,7 @@ class Plan:
     def moments_grad(self, theta: Floats, k: int, rewards: Floats | None, n_threads: int) -> tuple[Floats, Floats]:
         """Moments (batch, k) and their derivatives by theta (batch, k, p)."""
         out, grad = np.empty((theta.shape[0], k)), np.empty((theta.shape[0], k, theta.shape[1]))
-        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
+        c_rewards = into_or_null(rewards)
 
         eliminated = self.eliminated()
 
@@ -211,7 +204,7 @@ class Plan:
         """
         results = {name: np.empty((theta.shape[0], times.size)) for name in what}
         c_times = into("double[]", times)
-        c_initial = ffi.NULL if initial is None else into("double[]", initial)
+        c_initial = into_or_null(initial)
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             uniform = self._any.take_uniform()
@@ -289,7 +282,7 @@ class Plan:
         Level j of `state`, shape (k + 1, V), holds E[Y^j; in v] and, in entry 0, E[Y^j; absorbed].
         """
         out = np.empty_like(state)
-        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
+        c_rewards = into_or_null(rewards)
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
             uniform = self._any.take_uniform()
@@ -320,9 +313,7 @@ class Plan:
         stands for the starting vertex.
         """
         out = np.empty((theta.shape[0], k, self.graph.vertices_length()))
-        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
-
-        c_mass = ffi.NULL if mass is None else into("double[]", mass)
+        c_rewards, c_mass = into_or_null(rewards), into_or_null(mass)
         eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
@@ -336,8 +327,7 @@ class Plan:
     def vertex_variances(self, theta: Floats, rewards: Floats | None, mass: Floats | None = None) -> Floats:
         """Variances of the rewarded sum from every vertex on, shape (batch, V); `mass` as in `vertex_moments`."""
         out = np.empty((theta.shape[0], self.graph.vertices_length()))
-        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
-        c_mass = ffi.NULL if mass is None else into("double[]", mass)
+        c_rewards, c_mass = into_or_null(rewards), into_or_null(mass)
         eliminated = self.eliminated()
 
         def call(ws: Any, n: int, c_theta: Any, rows: slice, where: Any) -> Any:
@@ -353,7 +343,7 @@ class Plan:
         stream of `seed`.
         """
         out = np.empty((theta.shape[0], size))
-        c_rewards = ffi.NULL if rewards is None else into("double[]", rewards)
+        c_rewards = into_or_null(rewards)
         samplers: dict[Prepared, Any] = {}
         for row in range(theta.shape[0]):
             of, sampler = self._set_sampler(samplers, theta, row, c_rewards)

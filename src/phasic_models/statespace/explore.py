@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.stopping import check
 from ..errors import GraphError
+from .expr import parameters_of
 from .growth import Growth, Watch, growing_entry
 from .keys import keys_of, states_of
 from .weights import Weights
@@ -157,3 +158,22 @@ class Explorer:
 def show_state(state: Iterable[int]) -> str:
     """Return a state as it is named in messages."""
     return "(" + ", ".join(map(str, state)) + ")"
+
+
+def resolve_names(raw: Transitions, given: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the names of the parameters, in the order of θ."""
+    if given is not None:
+        return given
+    # By identity first: a tuple's hash is computed each time, over all of its names.
+    declared = set({id(p.names): p.names for p in parameters_of(raw.weights.expressions.values())}.values())
+    longest = max(declared, key=len, default=())
+    for names in declared:
+        if longest[: len(names)] != names:
+            raise GraphError(
+                f"the weights use parameters of separate params() calls, {names} and {longest}; "
+                "declare them in one call, or give their order by param_names="
+            )
+    n = raw.n_params or 0
+    if declared and n and n != len(longest):
+        raise GraphError(f"some weights have {n} coefficients, others are expressions of {len(longest)} parameters")
+    return longest or tuple(f"theta_{i}" for i in range(n))

@@ -19,6 +19,7 @@ from ..cache.prefix import Layer
 from ..cache.warn import warn_user
 from ..errors import FormatError, ModelNotFoundError
 from ..files.names import FILE_SUFFIXES, MODEL_SUFFIXES
+from .relabel import of_graph
 from .reports import CacheEntry, CacheInfo
 from .waiting import one_at_a_time
 
@@ -116,7 +117,7 @@ class SymbolicCache:
                     self._try_to_store(dag, (time.perf_counter() - started) * 1e3)
                     return dag
         self.hits += 1
-        return _of_graph(dag, graph)
+        return of_graph(dag, graph)
 
     def graph(self, callback: Callable[..., Any], **options: Any) -> Graph:
         """Return ``Graph(callback, **options)``, explored once and read from the user's own folder after that.
@@ -494,13 +495,3 @@ class SymbolicCache:
     def __repr__(self) -> str:
         folder = None if self._own is None else self._own.folder
         return f"<SymbolicCache {folder}, {len(self.layers)} layers, {self.hits} hits, {self.misses} misses>"
-
-
-def _of_graph(dag: SymbolicDAG, graph: Graph) -> SymbolicDAG:
-    """Give a stored elimination the parameter names of the graph that was asked for."""
-    if dag.graph.param_names == graph.param_names:
-        return dag
-    from ..dag import SymbolicDAG
-
-    pattern = (dag.order, dag.block_ptr, dag.lower_ptr, dag.lower_col, dag.upper_ptr, dag.upper_col)
-    return SymbolicDAG(graph, *pattern, dag.operations, dag.ordering)
