@@ -528,28 +528,6 @@ def test_a_build_that_is_interrupted_leaves_nothing(folder, tmp_path):
         assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a group of processes")
-def test_an_interrupt_from_the_terminal_ends_all_processes_without_a_word(folder, tmp_path):
-    slow = "    import time\n    print('here', flush=True)\n    time.sleep(60)\n    return count(state, 2)\n"
-    (folder / "models.py").write_text(MODELS.replace("    return count(state, 2)\n", slow))
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import sys\nfrom phasic_models.library import build_library\n"
-        "if __name__ == '__main__':\n"
-        "    try:\n        build_library(sys.argv[1], sys.argv[2], jobs=2)\n"
-        "    except KeyboardInterrupt:\n        sys.exit(130)\n"
-    )
-    command = [sys.executable, program, folder, tmp_path / "out"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
-        assert process.stdout.readline() == b"here\n"
-        start = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=50)
-    assert (process.returncode, said) == (130, b"")
-    assert time.monotonic() - start < 20  # not until the callback is done
-    assert list((tmp_path / "out").iterdir()) == []
-
-
 BUILD_PROCESS = "import sys; from phasic_models.library import build_library; build_library(sys.argv[1], sys.argv[2])"
 
 

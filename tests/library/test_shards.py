@@ -87,7 +87,7 @@ def parts(libraries, out, workers, of):
 @pytest.mark.parametrize("of", [1, 3, 20])
 def test_parts_give_the_same_bytes(libraries, tmp_path, workers, of):
     expected = whole(libraries, tmp_path / "whole", workers)
-    assert len(expected) == 3 * 11 + 2
+    assert len(expected) == 3 * 11 + 4
     made = parts(libraries, tmp_path / "shards", workers, of)
     assert [path.name for path in made] == [f"{i}-of-{of}" for i in range(1, of + 1)]
     counts = [len(json.loads((path / "shard.json").read_text())["built"]) for path in made]
@@ -138,7 +138,7 @@ def test_parts_that_do_not_fit_together(libraries, tmp_path, workers):
     file.unlink()
     refused(r"\.json: missing", *made)
     file.write_bytes(text)
-    assert len(whole(libraries, tmp_path / "merged", workers, merging(libraries, made))) == 3 * 11 + 2
+    assert len(whole(libraries, tmp_path / "merged", workers, merging(libraries, made))) == 3 * 11 + 4
 
 
 def test_parts_of_sources_that_changed_since(libraries, tmp_path, workers):

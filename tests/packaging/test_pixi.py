@@ -84,7 +84,8 @@ def test_tasks_call_the_commands_of_the_readme(manifest: dict[str, Any]) -> None
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     for name in ("lint", "typecheck", "test"):
         for command in tasks[name]["cmd"].split(" {{")[0].split(" && "):
-            assert f"check {command}\n" in ci
+            # `.ci/run` adds what the plain test command leaves out.
+            assert f"check {command}\n" in ci or f'check {command} -m ""' in ci
 
 
 def test_every_argument_of_a_task_is_used(manifest: dict[str, Any]) -> None:

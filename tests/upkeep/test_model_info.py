@@ -46,7 +46,8 @@ def test_nonsense_for_theta_is_named(texts):
         values = parse_theta(texts, ["a", "b"])
     except ParameterError:
         return False
-    numbers = [float(text.rpartition("=")[2]) for text in texts]
+    pieces_of = [piece for text in texts for piece in text.split(",") if piece.strip()]
+    numbers = [float(piece.rpartition("=")[2]) for piece in pieces_of]
     assert sorted(values) == sorted(numbers)
     assert len(values) == 2
     return True
